@@ -1,0 +1,1 @@
+//! A bulk synchronous parallel workload over TCP, as in the VTTIF papers.

@@ -1,0 +1,1 @@
+//! The adaptation loop: VTTIF to VADAPT to VNET.

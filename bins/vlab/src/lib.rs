@@ -1,0 +1,1 @@
+//! A laboratory: hosts as network namespaces, an emulated WAN between them.

@@ -1,0 +1,1 @@
+//! The VNET daemon and the client library for it.

@@ -1,0 +1,2 @@
+//! TEMPORARY.
+fn main() {}

@@ -1,0 +1,262 @@
+//! Requests, replies and notices.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::{Link, LinkId};
+use crate::mac::MacAddr;
+use crate::name::{HostName, InterfaceName};
+use crate::network::{NetworkId, RuleVersion};
+use crate::rule::Rule;
+
+use super::status::{DaemonStatus, InterfaceStatus, LinkStatus, RuleStatus, TrafficReport, TrafficView};
+
+/// Anything that crosses a control connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// The number of the request; 0 for a notice.
+    pub id: u32,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an envelope holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A request, for the receiver (`None`) or for a daemon that it knows.
+    Request(Option<HostName>, Request),
+    /// The answer to a request.
+    Response(Response),
+    /// News that want no answer.
+    Notice(Notice),
+}
+
+/// The answer to a request.
+pub type Response = Result<Reply, ControlError>;
+
+/// A link to open, and where its peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkSpec {
+    /// The link.
+    pub link: Link,
+    /// The data address of the end that is not the receiver of the request;
+    /// `None`: the daemon looks it up (configuration, Proxy, then DNS).
+    pub peer: Option<SocketAddr>,
+}
+
+/// What an interface is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortKind {
+    /// A TAP device.
+    Tap {
+        /// Its name.
+        device: String,
+        /// The network namespace that it is in, as a path such as
+        /// `/proc/42/ns/net`; `None`: the daemon's own.
+        #[serde(default)]
+        netns: Option<PathBuf>,
+        /// Make the device if it isn't there (it goes away with the daemon).
+        /// Otherwise wait for it.
+        #[serde(default)]
+        create: bool,
+    },
+    /// A packet socket on an existing device (a veth, a host-only network).
+    Packet {
+        /// The device's name.
+        device: String,
+        /// The network namespace that it is in; `None`: the daemon's own.
+        #[serde(default)]
+        netns: Option<PathBuf>,
+    },
+}
+
+/// An interface to open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSpec {
+    /// Its name in rules.
+    pub name: InterfaceName,
+    /// The network that its frames belong to.
+    pub network: NetworkId,
+    /// The address of the VM behind it, where known.
+    #[serde(default)]
+    pub mac: Option<MacAddr>,
+    /// What it is made of.
+    pub port: PortKind,
+}
+
+/// A rule and the network that it is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RuleEntry {
+    /// The network.
+    pub network: NetworkId,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// Where a daemon's links end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// The daemon.
+    pub host: HostName,
+    /// Its data address (UDP and TCP).
+    pub address: SocketAddr,
+}
+
+/// What can be asked of a daemon. The number in brackets goes on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// \[1\] Primitive 1: add a link (this daemon's end of it).
+    AddLink(LinkSpec),
+    /// \[2\] Primitive 2: delete a link.
+    DeleteLink(LinkId),
+    /// \[3\] Primitive 3: add a rule to the current rule set.
+    AddRule(RuleEntry),
+    /// \[4\] Primitive 4: delete a rule from the current rule set.
+    DeleteRule(RuleEntry),
+    /// \[5\] Primitive 5: list the interfaces.
+    ListInterfaces,
+    /// \[6\] Primitive 6: list the links.
+    ListLinks,
+    /// \[7\] Primitive 7: list the rules.
+    ListRules,
+    /// \[8\] Primitive 8: set the upper bound on configuration time, in milliseconds.
+    SetConfigurationBound(u64),
+    /// \[9\] Open an interface.
+    AddInterface(InterfaceSpec),
+    /// \[10\] Close an interface.
+    DeleteInterface(InterfaceName),
+    /// \[11\] The daemon's state.
+    Status,
+    /// \[12\] The local traffic matrix, whole.
+    Traffic,
+    /// \[13\] The application's topology as the Proxy sees it.
+    TrafficView(NetworkId),
+    /// \[14\] Several requests, carried out in order; the answer is
+    /// [`Reply::Batch`]. Batches do not nest.
+    Batch(Vec<Request>),
+    /// \[15\] Keep a whole rule set under a version without using it yet.
+    PrepareRules {
+        /// The network.
+        network: NetworkId,
+        /// The version.
+        version: RuleVersion,
+        /// The rules of this daemon, all of them.
+        rules: Vec<Rule>,
+    },
+    /// \[16\] Stamp frames that enter here with this version from now on.
+    CommitRules {
+        /// The network.
+        network: NetworkId,
+        /// The version, prepared before.
+        version: RuleVersion,
+    },
+    /// \[17\] Forget a rule set that is no longer current.
+    RetireRules {
+        /// The network.
+        network: NetworkId,
+        /// The version.
+        version: RuleVersion,
+    },
+    /// \[18\] A daemon introduces itself to the Proxy; answered with
+    /// [`Reply::Registered`]. After that the Proxy sends requests back over
+    /// the same connection.
+    Register {
+        /// The daemon's host.
+        host: HostName,
+        /// The port of its data address, whose IP address is the connection's.
+        data_port: u16,
+        /// Distinguishes runs of the daemon.
+        incarnation: u64,
+    },
+    /// \[19\] Are you there?
+    Ping,
+    /// \[20\] Stop the daemon; links, rules and interfaces stay on record.
+    Shutdown,
+}
+
+/// What a daemon answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// \[1\] Done.
+    Done,
+    /// \[2\] The interfaces.
+    Interfaces(Vec<InterfaceStatus>),
+    /// \[3\] The links.
+    Links(Vec<LinkStatus>),
+    /// \[4\] The rules.
+    Rules(Vec<RuleStatus>),
+    /// \[5\] The state.
+    Status(Box<DaemonStatus>),
+    /// \[6\] The local traffic matrix.
+    Traffic(TrafficReport),
+    /// \[7\] The application's topology.
+    TrafficView(TrafficView),
+    /// \[8\] The answers to a batch, in its order.
+    Batch(Vec<Response>),
+    /// \[9\] The Proxy knows the daemon now.
+    Registered {
+        /// The Proxy's host.
+        proxy: HostName,
+        /// All daemons that it knows.
+        daemons: Vec<PeerAddress>,
+    },
+}
+
+/// News that want no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// \[1\] A daemon's traffic since its last report.
+    Traffic(TrafficReport),
+    /// \[2\] The Proxy tells of a daemon that is new or has moved.
+    Peer(PeerAddress),
+    /// \[3\] A sign of life.
+    Heartbeat,
+}
+
+/// What kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The thing is not there.
+    NotFound,
+    /// The thing is there already, and differs.
+    Conflict,
+    /// The request makes no sense.
+    Invalid,
+    /// The kernel, the disk or the network refused.
+    Failed,
+    /// The target daemon is not connected.
+    Unreachable,
+    /// The answer did not come in time.
+    Timeout,
+    /// The daemon doesn't do this (e.g. it is not the Proxy).
+    Unsupported,
+}
+
+/// Why a request failed, with what the user needs to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlError {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// A sentence for the user.
+    pub message: String,
+}
+
+impl ControlError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ControlError {}

@@ -1,0 +1,179 @@
+//! What daemons say of themselves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::Link;
+use crate::mac::MacAddr;
+use crate::name::HostName;
+use crate::network::{NetworkId, RuleVersion};
+use crate::rule::Rule;
+
+use super::message::InterfaceSpec;
+
+/// The state of an interface or a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortState {
+    /// Does it carry frames?
+    pub up: bool,
+    /// Why it is down (for a link: what was tried last and what came of it);
+    /// empty while up.
+    pub why: String,
+    /// For how long it has been in this state, in milliseconds.
+    pub for_ms: u64,
+}
+
+/// An interface and its counters since the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// What was asked for.
+    pub spec: InterfaceSpec,
+    /// Whether it carries frames.
+    pub state: PortState,
+    /// Frames taken from it.
+    pub received_frames: u64,
+    /// Bytes of those frames.
+    pub received_bytes: u64,
+    /// Frames delivered to it.
+    pub sent_frames: u64,
+    /// Bytes of those frames.
+    pub sent_bytes: u64,
+    /// Frames that it could not take.
+    pub send_errors: u64,
+}
+
+/// A link, seen from one of its ends, and its counters since the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Which link.
+    pub link: Link,
+    /// Whether it carries frames.
+    pub state: PortState,
+    /// The peer's address, once known.
+    pub peer: Option<std::net::SocketAddr>,
+    /// Smoothed round-trip time of keepalives, in microseconds, once known.
+    pub round_trip_us: Option<u64>,
+    /// Messages received (frames and keepalives).
+    pub received_frames: u64,
+    /// Bytes received, headers included.
+    pub received_bytes: u64,
+    /// Messages sent.
+    pub sent_frames: u64,
+    /// Bytes sent, headers included.
+    pub sent_bytes: u64,
+    /// Messages that could not be sent.
+    pub send_errors: u64,
+    /// How many times the link has come up.
+    pub times_up: u64,
+}
+
+/// A rule and how many frames it forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// The network that the rule is of.
+    pub network: NetworkId,
+    /// The rule set that it is in.
+    pub version: RuleVersion,
+    /// The rule.
+    pub rule: Rule,
+    /// Frames that it applied to.
+    pub frames: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+}
+
+/// Frames dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropCounter {
+    /// Why, in kebab-case: `no-rule`, `hop-limit`, `link-down`, ...
+    pub reason: String,
+    /// How many.
+    pub frames: u64,
+}
+
+/// The state of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its host.
+    pub host: HostName,
+    /// The release that it runs.
+    pub release: String,
+    /// For how long it has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// Is it the Proxy?
+    pub is_proxy: bool,
+    /// The Proxy session of a daemon: whether it is registered and if not, why.
+    /// `None` on the Proxy and on a daemon that has none.
+    pub proxy: Option<PortState>,
+    /// Daemons registered here (the Proxy alone), with their data addresses.
+    pub daemons: Vec<super::message::PeerAddress>,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Links.
+    pub links: Vec<LinkStatus>,
+    /// Rules in the current rule sets.
+    pub rules: u64,
+    /// The rule version that new frames of each network get.
+    pub versions: Vec<(NetworkId, RuleVersion)>,
+    /// Frames dropped, by reason.
+    pub drops: Vec<DropCounter>,
+    /// The upper bound on configuration time, in milliseconds.
+    pub configuration_bound_ms: u64,
+    /// Everything that does not work as configured, one sentence each; empty
+    /// when all is well.
+    pub degraded: Vec<String>,
+}
+
+/// Traffic of one address pair at one daemon: cumulative since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficEntry {
+    /// The network.
+    pub network: NetworkId,
+    /// The sender.
+    pub source: MacAddr,
+    /// The receiver (may be a group address).
+    pub destination: MacAddr,
+    /// Frames taken from a local VM.
+    pub sent_frames: u64,
+    /// Bytes of those frames.
+    pub sent_bytes: u64,
+    /// Frames given to a local VM.
+    pub received_frames: u64,
+    /// Bytes of those frames.
+    pub received_bytes: u64,
+}
+
+/// A daemon's local traffic matrix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficReport {
+    /// Whose.
+    pub host: HostName,
+    /// Distinguishes runs of the daemon, whose counters start at zero: a
+    /// number drawn at its start.
+    pub incarnation: u64,
+    /// Counts the reports of this run from 0.
+    pub sequence: u64,
+    /// Entries that changed since the last report (all of them in report 0).
+    pub entries: Vec<TrafficEntry>,
+}
+
+/// The application's topology and traffic as VTTIF on the Proxy sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// The network.
+    pub network: NetworkId,
+    /// The VMs.
+    pub vertices: Vec<MacAddr>,
+    /// Smoothed rate of each pair that exchanged anything: indices of source
+    /// and destination in `vertices`, bytes per second.
+    pub rates: Vec<(u32, u32, f64)>,
+    /// The names of the topology, most telling first (`all-to-all`, `mesh 4x4`, ...).
+    pub names: Vec<String>,
+    /// How well the name fits, 0 to 1.
+    pub confidence: f64,
+    /// The edges that remain after normalisation and pruning.
+    pub edges: Vec<(u32, u32)>,
+    /// How many changes of the topology have been reported.
+    pub changes: u64,
+    /// How long ago the last change was reported, in milliseconds.
+    pub changed_ms_ago: Option<u64>,
+}
