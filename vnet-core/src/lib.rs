@@ -7,6 +7,7 @@
 //! | [`mac`], [`name`], [`network`], [`units`] | the vocabulary |
 //! | [`frame`] | Ethernet frames, read in place |
 //! | [`rule`], [`link`], [`topology`] | rules and the strength of their matches; links; whole overlays |
+//! | [`shape`] | star, ring, mesh and the other graphs that have a name |
 //! | [`encap`] | the header of everything that crosses a link |
 //! | [`control`] | the control protocol |
 //!
@@ -34,6 +35,7 @@ pub mod mac;
 pub mod name;
 pub mod network;
 pub mod rule;
+pub mod shape;
 pub mod topology;
 pub mod units;
 
@@ -43,5 +45,6 @@ pub use mac::MacAddr;
 pub use name::{HostName, InterfaceName, UserName};
 pub use network::{NetworkId, RuleVersion};
 pub use rule::{Action, Destination, EdgeRef, Rule, Source, Strength};
+pub use shape::Shape;
 pub use topology::{Host, Topology};
 pub use units::Bandwidth;
