@@ -1,2 +1,2 @@
-//! TEMPORARY.
+//! The VNET daemon.
 fn main() {}

@@ -1,0 +1,216 @@
+//! What a daemon is told at its start.
+
+mod file;
+mod paths;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
+use vnet_core::{HostName, LinkKind};
+
+pub use file::{ConfigError, load, parse};
+pub use paths::{control_sockets, default_control_socket, default_state_dir};
+
+/// The data port (UDP and TCP) of a daemon that isn't told another.
+pub const DEFAULT_DATA_PORT: u16 = 7700;
+
+/// The configuration of a daemon.
+///
+/// Only the name has no default. A configuration made by [`Config::new`]
+/// keeps nothing on disk and listens nowhere but on its data address: good
+/// for embedding and tests. [`load`] and the command line add the default
+/// control socket and state directory.
+///
+/// ```
+/// use vnetd::{Config, Role};
+///
+/// let proxy = Config { role: Role::Proxy, ..Config::new("proxy".parse()?) };
+/// assert_eq!(proxy.data.port(), vnetd::config::DEFAULT_DATA_PORT);
+/// # Ok::<(), vnet_core::name::NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The name of this host in links and rules.
+    pub name: HostName,
+    /// Where links arrive, UDP and TCP. Port 0: one that is free.
+    pub data: SocketAddr,
+    /// The Unix control socket; `None`: no such socket.
+    pub control: Option<PathBuf>,
+    /// A TCP control address, which the Proxy needs. It is not authenticated:
+    /// keep it off networks that aren't trusted.
+    pub control_tcp: Option<SocketAddr>,
+    /// The daemon's part in the star.
+    pub role: Role,
+    /// What carries the link between a daemon and its Proxy; `None`: there is
+    /// no such link unless somebody adds it.
+    pub star_link: Option<LinkKind>,
+    /// Data addresses of other daemons, `host:port`; they outweigh what the
+    /// Proxy says.
+    pub peers: BTreeMap<HostName, String>,
+    /// Whether to look up hosts in the DNS when nothing else knows them.
+    pub dns: bool,
+    /// Interfaces to open at the first start.
+    pub interfaces: Vec<InterfaceSpec>,
+    /// Links to open at the first start.
+    pub links: Vec<LinkSpec>,
+    /// Rules to add at the first start.
+    pub rules: Vec<RuleEntry>,
+    /// Where changes are kept across restarts; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// Where to serve `/metrics` and `/healthz` over HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// How often the traffic matrix is looked at and sent, in Hz.
+    pub traffic_rate: f64,
+    /// Times that the control side goes by.
+    pub timing: Timing,
+    /// Limits that keep a client from using up the daemon.
+    pub limits: Limits,
+}
+
+/// The part of a daemon in the star.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has no Proxy: links are added by hand.
+    Alone,
+    /// It is the Proxy: the others register with it, and it hands requests on.
+    Proxy,
+    /// It registers with the Proxy whose TCP control address this is (`host:port`).
+    Member {
+        /// The Proxy's TCP control address.
+        proxy: String,
+    },
+}
+
+/// Times that the control side goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two signs of life on a session with the Proxy.
+    pub heartbeat: Duration,
+    /// A session is dead when nothing has been heard for this long.
+    pub dead_after: Duration,
+    /// How long to wait for a connection to the Proxy.
+    pub connect_timeout: Duration,
+    /// The first wait before the Proxy is tried again; it doubles.
+    pub backoff_min: Duration,
+    /// The longest wait before the Proxy is tried again.
+    pub backoff_max: Duration,
+    /// How long a request that was handed on may take.
+    pub relay_timeout: Duration,
+    /// Between two looks at links whose peer has no known address.
+    pub resolve_interval: Duration,
+    /// The configuration bound of a new daemon (see the `bound` primitive).
+    pub configuration_bound: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            dead_after: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(1),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(1),
+            relay_timeout: Duration::from_secs(5),
+            resolve_interval: Duration::from_secs(2),
+            configuration_bound: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Limits that keep a client from using up the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Control connections at a time.
+    pub connections: usize,
+    /// A control connection without a request is closed after this long.
+    pub idle: Duration,
+    /// A request that has begun to arrive must be whole after this long.
+    pub request: Duration,
+    /// Requests of one connection that were handed on and not answered yet.
+    pub relayed: usize,
+    /// Answers that wait for one connection to take them, in bytes; from here
+    /// on nothing more is read from it.
+    pub unsent: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            idle: Duration::from_secs(600),
+            request: Duration::from_secs(30),
+            relayed: 4096,
+            unsent: 1 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of a lone daemon on all addresses and the default
+    /// data port, with nothing on disk.
+    pub fn new(name: HostName) -> Self {
+        Self {
+            name,
+            data: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_DATA_PORT),
+            control: None,
+            control_tcp: None,
+            role: Role::Alone,
+            star_link: Some(LinkKind::Udp),
+            peers: BTreeMap::new(),
+            dns: true,
+            interfaces: Vec::new(),
+            links: Vec::new(),
+            rules: Vec::new(),
+            state_dir: None,
+            metrics: None,
+            traffic_rate: 20.0,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The parts that do not fit together, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.role == Role::Proxy && self.control_tcp.is_none() {
+            problems.push("the Proxy needs `control-tcp`, where the other daemons register".to_owned());
+        }
+        if !(self.traffic_rate > 0.0 && self.traffic_rate <= 1000.0) {
+            problems.push(format!(
+                "`traffic-rate` is {}; it must be above 0 and at most 1000 (Hz)",
+                self.traffic_rate
+            ));
+        }
+        for spec in &self.links {
+            let link = &spec.link;
+            if let Some(problem) = link_problem(link, &self.name) {
+                problems.push(problem);
+            }
+        }
+        let mut names: Vec<_> = self.interfaces.iter().map(|spec| &spec.name).collect();
+        names.sort_unstable();
+        problems.extend(
+            names
+                .windows(2)
+                .filter(|pair| pair[0] == pair[1])
+                .map(|pair| format!("there are two interfaces named `{}`", pair[0])),
+        );
+        problems
+    }
+}
+
+/// Why `link` can't be a link of the daemon on `host`.
+pub(crate) fn link_problem(link: &vnet_core::Link, host: &HostName) -> Option<String> {
+    if link.a == link.b {
+        Some(format!("`{link}` would join {} to itself", link.a))
+    } else if link.opener != link.a && link.opener != link.b {
+        Some(format!("`{link}` is opened by {}, which is neither of its ends", link.opener))
+    } else if link.a != *host && link.b != *host {
+        Some(format!("`{link}` does not end at {host}"))
+    } else {
+        None
+    }
+}
