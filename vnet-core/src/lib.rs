@@ -8,6 +8,7 @@
 //! | [`frame`] | Ethernet frames, read in place |
 //! | [`rule`], [`link`], [`topology`] | rules and the strength of their matches; links; whole overlays |
 //! | [`shape`] | star, ring, mesh and the other graphs that have a name |
+//! | [`lang`] | the language that describes overlays |
 //! | [`encap`] | the header of everything that crosses a link |
 //! | [`control`] | the control protocol |
 //!
@@ -30,12 +31,15 @@
 pub mod control;
 pub mod encap;
 pub mod frame;
+pub mod lang;
 pub mod link;
 pub mod mac;
 pub mod name;
 pub mod network;
 pub mod rule;
 pub mod shape;
+#[cfg(test)]
+mod strategies;
 pub mod topology;
 pub mod units;
 
@@ -46,5 +50,5 @@ pub use name::{HostName, InterfaceName, UserName};
 pub use network::{NetworkId, RuleVersion};
 pub use rule::{Action, Destination, EdgeRef, Rule, Source, Strength};
 pub use shape::Shape;
-pub use topology::{Host, Topology};
+pub use topology::{Host, Topology, TopologyWarning};
 pub use units::Bandwidth;

@@ -131,7 +131,7 @@ impl Shape {
                 let above = nodes.checked_next_power_of_two();
                 (nodes > 0).then(|| 1 << nodes.ilog2()).into_iter().chain(above).collect()
             }
-            // Every third number at most is missing from the others.
+            // Of four numbers in a row at least one fits each of the others.
             _ => {
                 let below = (nodes.saturating_sub(4)..nodes).rev().find(|n| self.sides(*n).is_some());
                 let above = (nodes..nodes.saturating_add(5)).find(|n| self.sides(*n).is_some());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{Link, LinkId};
 use crate::name::{HostName, InterfaceName, UserName};
-use crate::rule::Rule;
+use crate::rule::{Action, Rule};
 
 /// A machine that runs a daemon: `HOST username AT machine port interface`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,10 +66,49 @@ impl Topology {
         self.hosts.iter().find(|h| h.machine == *machine)
     }
 
+    /// What can't work in this topology, though it can exist.
+    pub fn warnings(&self) -> Vec<TopologyWarning> {
+        let mut warnings = Vec::new();
+        for (host, rules) in &self.rules {
+            for rule in rules {
+                let Action::Edge(edge) = &rule.action else { continue };
+                if !self.links.contains_key(&LinkId::new(&edge.from, &edge.to)) {
+                    warnings.push(TopologyWarning::NoLink { host: host.clone(), rule: rule.clone() });
+                }
+            }
+        }
+        let joined: BTreeSet<_> = self.links.keys().flat_map(|link| <[_; 2]>::from(link.ends())).collect();
+        if self.hosts.len() > 1 {
+            let alone = self.hosts.iter().filter(|host| !joined.contains(&host.machine));
+            warnings.extend(alone.map(|host| TopologyWarning::Alone { host: host.machine.clone() }));
+        }
+        warnings
+    }
+
     /// How many rules all hosts have together.
     pub fn rule_count(&self) -> usize {
         self.rules.values().map(BTreeSet::len).sum()
     }
+}
+
+/// Something that can't work in a topology.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopologyWarning {
+    /// A rule that sends frames over a link that isn't there: they are dropped.
+    #[error("at `{host}`, the rule `{rule}` needs a link that isn't there: its frames are dropped")]
+    NoLink {
+        /// The host that holds the rule.
+        host: HostName,
+        /// The rule.
+        rule: Rule,
+    },
+    /// A host that no link joins to the others.
+    #[error("no link joins host `{host}` to the others")]
+    Alone {
+        /// The host.
+        host: HostName,
+    },
 }
 
 // JSON objects have text keys; the ends of a link are in the link itself.
