@@ -1,0 +1,179 @@
+//! What a data plane is started with, what it reports, and how it fails.
+
+use std::net::SocketAddr;
+
+use vnet_core::control::ErrorKind;
+use vnet_core::encap::DEFAULT_HOP_LIMIT;
+use vnet_core::{HostName, InterfaceName, LinkId};
+
+use crate::book::RuleError;
+use crate::link::LinkTiming;
+
+/// What a [`DataPlane`](super::DataPlane) is started with.
+#[derive(Clone, Debug)]
+pub struct DataPlaneConfig {
+    /// The daemon's name, as links and rules have it.
+    pub host: HostName,
+    /// Where links end, over UDP and TCP alike; port 0 picks one that is free
+    /// for both. `None`: no links.
+    pub bind: Option<SocketAddr>,
+    /// Distinguishes this run of the daemon from earlier ones: a number drawn
+    /// at its start.
+    pub incarnation: u64,
+    /// How links probe, give up and retry.
+    pub timing: LinkTiming,
+    /// The hop limit of frames that enter here.
+    pub hop_limit: u8,
+    /// How many address pairs are counted before further ones go uncounted.
+    pub traffic_capacity: usize,
+    /// How many resolved flows the rule cache keeps at most.
+    pub cache_capacity: usize,
+}
+
+impl DataPlaneConfig {
+    /// The defaults: no links, 65,536 address pairs, 65,536 cached flows.
+    pub fn new(host: HostName) -> Self {
+        Self {
+            host,
+            bind: None,
+            incarnation: 0,
+            timing: LinkTiming::default(),
+            hop_limit: DEFAULT_HOP_LIMIT,
+            traffic_capacity: 1 << 16,
+            cache_capacity: 1 << 16,
+        }
+    }
+}
+
+/// News from the data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The link carries frames now.
+    LinkUp {
+        /// Which link.
+        link: LinkId,
+    },
+    /// The link no longer carries frames.
+    LinkDown {
+        /// Which link.
+        link: LinkId,
+        /// What was seen.
+        why: String,
+    },
+    /// The interface carries frames now.
+    InterfaceUp {
+        /// Which interface.
+        interface: InterfaceName,
+    },
+    /// The interface no longer carries frames.
+    InterfaceDown {
+        /// Which interface.
+        interface: InterfaceName,
+        /// What was seen.
+        why: String,
+    },
+}
+
+/// Why a data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address for links can't be had.
+    #[error("links can't listen on {protocol} {address}: {source}; is another daemon running there?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The kernel refused something that every worker needs.
+    #[error("the worker can't start: {what}: {source}")]
+    Worker {
+        /// What was refused.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a call to a data plane failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaneError {
+    /// An interface of that name is there already, and differs.
+    #[error("interface {name} exists and differs from what is asked for; remove it first")]
+    InterfaceConflict {
+        /// The name.
+        name: InterfaceName,
+    },
+    /// A link between the same ends is there already, and differs.
+    #[error("link {link} exists with another kind or opener; remove it first")]
+    LinkConflict {
+        /// The link.
+        link: LinkId,
+    },
+    /// There is no interface of that name.
+    #[error("there is no interface {name}")]
+    NoInterface {
+        /// The name.
+        name: InterfaceName,
+    },
+    /// There is no such link.
+    #[error("there is no link {link}")]
+    NoLink {
+        /// The link.
+        link: LinkId,
+    },
+    /// The link doesn't end at this daemon.
+    #[error("link {link} does not end at {host}")]
+    ForeignLink {
+        /// The link.
+        link: LinkId,
+        /// The daemon.
+        host: HostName,
+    },
+    /// The daemon has no address for links.
+    #[error("{host} has no data address, so it can't have links; give it one to bind to")]
+    NoAddress {
+        /// The daemon.
+        host: HostName,
+    },
+    /// The kernel can't have a device of that name.
+    #[error("`{device}` can't name a network device: 1 to 15 bytes without `/` or white space are needed")]
+    BadDevice {
+        /// The name.
+        device: String,
+    },
+    /// The kernel refused to watch a port.
+    #[error("interface {name} can't be watched: {why}")]
+    Watch {
+        /// The interface.
+        name: InterfaceName,
+        /// What the kernel said.
+        why: String,
+    },
+    /// A rule or a rule set was refused.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The worker has gone, after a panic that its thread has reported.
+    #[error("the data plane's worker has stopped; restart the daemon")]
+    Stopped,
+}
+
+impl PlaneError {
+    /// The kind of failure for the control protocol.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InterfaceConflict { .. } | Self::LinkConflict { .. } => ErrorKind::Conflict,
+            Self::NoInterface { .. } | Self::NoLink { .. } => ErrorKind::NotFound,
+            Self::ForeignLink { .. } | Self::BadDevice { .. } => ErrorKind::Invalid,
+            Self::NoAddress { .. } => ErrorKind::Unsupported,
+            Self::Watch { .. } | Self::Stopped => ErrorKind::Failed,
+            Self::Rule(error) => match error {
+                RuleError::ForeignEdge { .. } => ErrorKind::Invalid,
+                RuleError::CurrentDiffers { .. } | RuleError::RetireCurrent { .. } => ErrorKind::Conflict,
+                RuleError::NotPrepared { .. } => ErrorKind::NotFound,
+            },
+        }
+    }
+}

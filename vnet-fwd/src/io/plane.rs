@@ -1,0 +1,213 @@
+//! The handle of a running data plane.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use vnet_core::control::{
+    DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, RuleStatus, TrafficEntry,
+};
+use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, Rule, RuleVersion};
+
+use super::config::{DataPlaneConfig, Event, PlaneError, StartError};
+use super::port::Port;
+use super::sys::EventFd;
+use super::worker::{Command, Worker};
+use crate::book::RuleBook;
+use crate::traffic::Untracked;
+
+/// Ports, links and rules at work: one thread forwards frames between them
+/// until the handle is dropped.
+///
+/// All calls are synchronous and short (they never wait for a device or a
+/// peer), so that they may be made from an asynchronous task.
+pub struct DataPlane {
+    host: HostName,
+    address: Option<SocketAddr>,
+    book: Mutex<RuleBook>,
+    commands: mpsc::Sender<Command>,
+    wake: EventFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DataPlane {
+    /// Binds the data address and starts the worker.
+    pub fn start(config: DataPlaneConfig) -> Result<Self, StartError> {
+        let host = config.host.clone();
+        let book = RuleBook::new(host.clone());
+        let (commands, receiver) = mpsc::channel();
+        let worker = Worker::new(config, book.reader(), receiver, commands.clone())?;
+        let (address, wake) = (worker.address(), worker.waker()?);
+        let thread = std::thread::Builder::new()
+            .name("vnet-worker".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| StartError::Worker { what: "starting its thread", source })?;
+        Ok(Self { host, address, book: Mutex::new(book), commands, wake, thread: Some(thread) })
+    }
+
+    /// The data address, with the port that was picked.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Calls `observer` with every later [`Event`], on the worker's thread: it
+    /// must return at once (send to a channel, say).
+    pub fn subscribe(&self, observer: impl Fn(&Event) + Send + 'static) -> Result<(), PlaneError> {
+        self.ask(move |worker| worker.subscribe(Box::new(observer)))
+    }
+
+    /// Opens an interface. The same one again is fine. A device that is missing
+    /// or refused is no error: the interface is down, says why, and opens
+    /// within half a second of the device being there.
+    pub fn add_interface(&self, spec: InterfaceSpec) -> Result<(), PlaneError> {
+        self.ask(move |worker| worker.add_interface(spec))?
+    }
+
+    /// Adds an interface with a port of the caller's, such as one end of
+    /// [`channel::pair`](super::channel::pair). It is not in
+    /// [`DataPlane::interfaces`], whose entries name a device.
+    pub fn add_port(
+        &self,
+        name: InterfaceName,
+        network: NetworkId,
+        port: Box<dyn Port>,
+    ) -> Result<(), PlaneError> {
+        self.ask(move |worker| worker.add_port(name, network, port))?
+    }
+
+    /// Closes an interface, of either sort.
+    pub fn remove_interface(&self, name: &InterfaceName) -> Result<(), PlaneError> {
+        let name = name.clone();
+        self.ask(move |worker| worker.remove_interface(&name))?
+    }
+
+    /// Adds this daemon's end of a link. The same one again is fine; with
+    /// another peer address, the link moves there.
+    pub fn add_link(&self, spec: LinkSpec) -> Result<(), PlaneError> {
+        let link = spec.link.id();
+        if link.peer_of(&self.host).is_none() || spec.link.a == spec.link.b {
+            return Err(PlaneError::ForeignLink { link, host: self.host.clone() });
+        }
+        if self.address.is_none() {
+            return Err(PlaneError::NoAddress { host: self.host.clone() });
+        }
+        self.ask(move |worker| worker.add_link(spec))?
+    }
+
+    /// Takes this daemon's end of a link down, and tells the peer.
+    pub fn remove_link(&self, id: &LinkId) -> Result<(), PlaneError> {
+        let id = id.clone();
+        self.ask(move |worker| worker.remove_link(&id))?
+    }
+
+    /// Adds a rule to the network's current rule set; `false` if it is there
+    /// already. Frames read after this returns are forwarded by it.
+    pub fn add_rule(&self, network: NetworkId, rule: Rule) -> Result<bool, PlaneError> {
+        Ok(self.book().add(network, rule)?)
+    }
+
+    /// Deletes a rule from the network's current rule set; `false` if it isn't
+    /// there.
+    pub fn delete_rule(&self, network: NetworkId, rule: &Rule) -> bool {
+        self.book().delete(network, rule)
+    }
+
+    /// Keeps a whole rule set under `version` for frames that other daemons
+    /// stamp with it. Frames that enter here go on with the current one.
+    pub fn prepare_rules(
+        &self,
+        network: NetworkId,
+        version: RuleVersion,
+        rules: Vec<Rule>,
+    ) -> Result<(), PlaneError> {
+        Ok(self.book().prepare(network, version, rules)?)
+    }
+
+    /// Stamps frames that enter here with a version prepared before.
+    pub fn commit_rules(&self, network: NetworkId, version: RuleVersion) -> Result<(), PlaneError> {
+        Ok(self.book().commit(network, version)?)
+    }
+
+    /// Forgets a version that isn't current; `false` if it isn't on hand.
+    pub fn retire_rules(&self, network: NetworkId, version: RuleVersion) -> Result<bool, PlaneError> {
+        Ok(self.book().retire(network, version)?)
+    }
+
+    /// The interfaces that have a device, ordered by name.
+    pub fn interfaces(&self) -> Result<Vec<InterfaceStatus>, PlaneError> {
+        self.ask(|worker| worker.interfaces())
+    }
+
+    /// The links, ordered by their ends.
+    pub fn links(&self) -> Result<Vec<LinkStatus>, PlaneError> {
+        self.ask(|worker| worker.links())
+    }
+
+    /// The rules in all versions, ordered by network, version and rule.
+    pub fn rules(&self) -> Result<Vec<RuleStatus>, PlaneError> {
+        self.ask(|worker| worker.flush_counts())?;
+        Ok(self.book().status())
+    }
+
+    /// How many rules the current rule sets have.
+    pub fn rule_count(&self) -> usize {
+        self.book().table().current_rules()
+    }
+
+    /// The version that new frames of each network get, ordered by network.
+    pub fn versions(&self) -> Vec<(NetworkId, RuleVersion)> {
+        let mut versions: Vec<_> = self.book().table().versions().collect();
+        versions.sort_unstable();
+        versions
+    }
+
+    /// Frames dropped, by reason.
+    pub fn drops(&self) -> Result<Vec<DropCounter>, PlaneError> {
+        self.ask(|worker| worker.drops())
+    }
+
+    /// What each pair of addresses has sent and received through local
+    /// interfaces since the start, in no particular order.
+    pub fn traffic(&self) -> Result<Vec<TrafficEntry>, PlaneError> {
+        self.ask(|worker| worker.traffic())
+    }
+
+    /// Traffic of pairs beyond
+    /// [`traffic_capacity`](DataPlaneConfig::traffic_capacity).
+    pub fn untracked_traffic(&self) -> Result<Untracked, PlaneError> {
+        self.ask(|worker| worker.untracked_traffic())
+    }
+
+    fn book(&self) -> MutexGuard<'_, RuleBook> {
+        // Changes of the book are single assignments; a panic elsewhere leaves it whole.
+        self.book.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Has the worker carry out `request` between two batches of frames.
+    fn ask<R: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Worker) -> R + Send + 'static,
+    ) -> Result<R, PlaneError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let command: Command = Box::new(move |worker| {
+            // The asker waits; it can't be gone.
+            let _ = reply.send(request(worker));
+        });
+        self.commands.send(command).map_err(|_| PlaneError::Stopped)?;
+        self.wake.notify();
+        answer.recv().map_err(|_| PlaneError::Stopped)
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        // Fails only where the worker has gone already.
+        let _ = self.commands.send(Box::new(|worker| worker.stop()));
+        self.wake.notify();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the worker has been reported by its thread.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The clocks of a link.
+
+use std::time::Duration;
+
+/// How a link probes its peer, gives it up, and tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkTiming {
+    /// Time between keepalives of a link that is up.
+    pub keepalive: Duration,
+    /// A link is down when the peer has proved for so long no longer that it
+    /// hears us. More than twice the keepalive time, or one lost datagram takes
+    /// the link down.
+    pub dead_after: Duration,
+    /// Time from the first `Hello` to the second; it doubles from one to the next.
+    pub backoff_first: Duration,
+    /// Time between two `Hello`s at most.
+    pub backoff_last: Duration,
+}
+
+impl Default for LinkTiming {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_millis(500),
+            dead_after: Duration::from_secs(2),
+            backoff_first: Duration::from_millis(10),
+            backoff_last: Duration::from_secs(1),
+        }
+    }
+}
