@@ -1,0 +1,386 @@
+//! Routes between hosts: trees that are computed once and kept, and priced searches.
+//!
+//! Trees answer "a good path from a to b" in the time that it takes to walk it, for moves
+//! that are tried by the thousand. [`Finder`] finds the best path for one demand under
+//! the present load, for moves that are worth a search of the graph.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::network::{NONE, Network};
+use crate::state::State;
+
+/// Trees are forgotten when they take more than this many bytes.
+const TREE_BYTES: usize = 192 << 20;
+
+/// What a tree of routes is best at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The largest bottleneck capacity; among equals the fewest hops.
+    Widest,
+    /// The least sum of a cost that falls with the capacity: short and still wide.
+    Balanced,
+    /// The least latency.
+    Fastest,
+}
+
+/// For each host, the edge by which the route to or from the root goes on there.
+type Tree = Box<[u32]>;
+
+/// Routes between all pairs of hosts, by capacity, found when first asked for.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    kinds: Vec<Kind>,
+    /// `from[kind][root][host]`: the last edge of the route from `root` to `host`.
+    from: Vec<Vec<Option<Tree>>>,
+    /// `into[kind][root][host]`: the first edge of the route from `host` to `root`.
+    into: Vec<Vec<Option<Tree>>>,
+    bytes: usize,
+    /// Capacity of a hop over each edge, access links included.
+    width: Vec<f64>,
+    typical_width: f64,
+    candidate: Vec<u32>,
+}
+
+impl Routes {
+    pub(crate) fn new(net: &Network, has_latency_bounds: bool) -> Self {
+        let mut kinds = vec![Kind::Widest, Kind::Balanced];
+        if has_latency_bounds {
+            kinds.push(Kind::Fastest);
+        }
+        let nothing = vec![0.0; net.capacity.len()];
+        let width: Vec<f64> = (0..net.from.len() as u32).map(|edge| net.residual(edge, &nothing)).collect();
+        let mut sorted = width.clone();
+        sorted.sort_by(f64::total_cmp);
+        let typical_width = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0).max(1e-9);
+        let empty = vec![vec![None; net.hosts]; kinds.len()];
+        Self {
+            from: empty.clone(),
+            into: empty,
+            kinds,
+            bytes: 0,
+            width,
+            typical_width,
+            candidate: Vec::new(),
+        }
+    }
+
+    /// Writes to `path` the edges of a good route from `a` to `b`, which differ, for a demand of
+    /// `bandwidth` when the resources carry `load`. Leaves `path` empty if there is no route.
+    #[allow(clippy::too_many_arguments, reason = "the question has this many parts")]
+    pub(crate) fn choose(
+        &mut self,
+        net: &Network,
+        a: u32,
+        b: u32,
+        bandwidth: f64,
+        latency_bound: f64,
+        load: &[f64],
+        path: &mut Vec<u32>,
+    ) {
+        path.clear();
+        let mut best = f64::NEG_INFINITY;
+        let mut candidate = std::mem::take(&mut self.candidate);
+        let direct = net.edge(a, b);
+        if direct != NONE {
+            path.push(direct);
+            best = rate(net, path, bandwidth, latency_bound, load);
+        }
+        for kind in 0..self.kinds.len() {
+            if !self.walk(net, kind, a, b, &mut candidate) {
+                continue;
+            }
+            let rating = rate(net, &candidate, bandwidth, latency_bound, load);
+            if rating > best {
+                best = rating;
+                std::mem::swap(path, &mut candidate);
+            }
+        }
+        self.candidate = candidate;
+    }
+
+    /// The largest capacity of a route between two hosts; 0 if there is none.
+    pub(crate) fn widest(&mut self, net: &Network, a: u32, b: u32) -> f64 {
+        let mut path = std::mem::take(&mut self.candidate);
+        let found = self.walk(net, 0, a, b, &mut path);
+        let width = path.iter().map(|edge| self.width[*edge as usize]).fold(f64::INFINITY, f64::min);
+        self.candidate = path;
+        if found { width } else { 0.0 }
+    }
+
+    /// Writes the route of `kind` from `a` to `b`; false if there is none.
+    fn walk(&mut self, net: &Network, kind: usize, a: u32, b: u32, path: &mut Vec<u32>) -> bool {
+        path.clear();
+        if self.from[kind][a as usize].is_none() && self.into[kind][b as usize].is_none() {
+            self.grow(net, kind, b);
+        }
+        if let Some(tree) = &self.into[kind][b as usize] {
+            let mut at = a;
+            while at != b {
+                let edge = tree[at as usize];
+                if edge == NONE {
+                    return false;
+                }
+                path.push(edge);
+                at = net.to[edge as usize];
+            }
+        } else if let Some(tree) = &self.from[kind][a as usize] {
+            let mut at = b;
+            while at != a {
+                let edge = tree[at as usize];
+                if edge == NONE {
+                    return false;
+                }
+                path.push(edge);
+                at = net.from[edge as usize];
+            }
+            path.reverse();
+        }
+        true
+    }
+
+    /// Computes the trees of `kind` from and into `root`.
+    fn grow(&mut self, net: &Network, kind: usize, root: u32) {
+        let bytes = 2 * 4 * net.hosts;
+        if self.bytes + bytes > TREE_BYTES {
+            self.from.iter_mut().chain(&mut self.into).for_each(|trees| trees.fill(None));
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.from[kind][root as usize] = Some(self.tree(net, self.kinds[kind], root, false));
+        self.into[kind][root as usize] = Some(self.tree(net, self.kinds[kind], root, true));
+    }
+
+    fn tree(&self, net: &Network, kind: Kind, root: u32, into: bool) -> Tree {
+        let cost = |so_far: f64, edge: u32| match kind {
+            // Negated width, so that less is better.
+            Kind::Widest => so_far.max(-self.width[edge as usize]),
+            Kind::Balanced => so_far + 0.2 + self.typical_width / self.width[edge as usize].max(1e-9),
+            Kind::Fastest => so_far + net.latency[edge as usize],
+        };
+        let mut tree = vec![NONE; net.hosts].into_boxed_slice();
+        let start = if kind == Kind::Widest { f64::NEG_INFINITY } else { 0.0 };
+        let mut best = vec![(f64::INFINITY, u32::MAX); net.hosts];
+        let mut heap = BinaryHeap::new();
+        best[root as usize] = (start, 0);
+        heap.push(Reverse((Key(start), 0u32, root)));
+        while let Some(Reverse((Key(so_far), hops, at))) = heap.pop() {
+            if (so_far, hops) != best[at as usize] {
+                continue;
+            }
+            let edges = if into { net.edges_to(at) } else { net.edges_from(at) };
+            for edge in edges {
+                let next = if into { net.from[*edge as usize] } else { net.to[*edge as usize] };
+                let reached = (cost(so_far, *edge), hops + 1);
+                if reached < best[next as usize] {
+                    best[next as usize] = reached;
+                    tree[next as usize] = *edge;
+                    heap.push(Reverse((Key(reached.0), reached.1, next)));
+                }
+            }
+        }
+        tree
+    }
+}
+
+/// How good a path is for a demand: what it leaves there, less a hop's toll on others.
+fn rate(net: &Network, path: &[u32], bandwidth: f64, latency_bound: f64, load: &[f64]) -> f64 {
+    let mut left = f64::INFINITY;
+    let mut latency = 0.0;
+    for edge in path {
+        left = left.min(net.residual(*edge, load));
+        latency += net.latency[*edge as usize];
+    }
+    let rating = left - bandwidth * (1 + path.len()) as f64;
+    // A path that is too slow loses against any that isn't; among slow ones the fastest wins.
+    if latency > latency_bound { -1e12 * (1.0 + latency / latency_bound.max(1e-9)) } else { rating }
+}
+
+/// A number with a total order, for heaps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Key(f64);
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// Finds the best path for one demand under the present load.
+///
+/// Widest path alone is selfish: it takes from others what it doesn't pay for. Here every
+/// edge has a price, what the demand would take there from its present users, and the
+/// path with the best balance of its own residual against the sum of its prices wins. For
+/// each level of the residual that balance is a shortest path; levels are tried from the
+/// cheapest path upwards, which in practice takes two to five searches.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    epoch: u32,
+    mark: Vec<u32>,
+    cost: Vec<f64>,
+    via: Vec<u32>,
+    price: Vec<f64>,
+    priced: Vec<u32>,
+    price_epoch: u32,
+    heap: BinaryHeap<Reverse<(Key, u32)>>,
+}
+
+impl Finder {
+    /// Levels of residual bandwidth tried per demand, at most.
+    const LEVELS: usize = 6;
+
+    pub(crate) fn new(net: &Network) -> Self {
+        Self {
+            epoch: 0,
+            mark: vec![0; net.hosts],
+            cost: vec![0.0; net.hosts],
+            via: vec![NONE; net.hosts],
+            price: vec![0.0; net.from.len()],
+            priced: vec![0; net.from.len()],
+            price_epoch: 0,
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    /// The best path of `demand`, whose VMs are on different hosts, while the rest stays; `None` if
+    /// there is none with enough bandwidth and within the latency bound.
+    pub(crate) fn best_path(&mut self, state: &mut State<'_>, demand: u32) -> Option<Vec<u32>> {
+        state.lift(demand);
+        self.price_epoch += 1;
+        let found = self.search(state, demand);
+        state.give_back();
+        found
+    }
+
+    fn search(&mut self, state: &State<'_>, demand: u32) -> Option<Vec<u32>> {
+        let (fixed, net) = (state.fixed, &state.fixed.net);
+        let bandwidth = fixed.bandwidth[demand as usize];
+        let bound = fixed.latency_bound[demand as usize];
+        let mut level = 0.0;
+        let mut best: Option<(f64, Vec<u32>)> = None;
+        for _ in 0..Self::LEVELS {
+            let Some((price, path)) = self.cheapest(state, demand, level, bound) else { break };
+            let width = path.iter().map(|e| net.residual(*e, &state.load)).fold(f64::INFINITY, f64::min);
+            let worth = width - bandwidth - price;
+            if best.as_ref().is_none_or(|(most, _)| worth > *most) {
+                best = Some((worth, path));
+            }
+            if price <= 0.0 && level > 0.0 {
+                // Nothing is cheaper than free: only the width can still grow, which the
+                // next level asks for.
+                level = width - bandwidth;
+            }
+            level = (width - bandwidth).max(level) * (1.0 + 1e-9) + 1e-9;
+        }
+        best.map(|(_, path)| path)
+    }
+
+    /// The cheapest path that leaves more than `level` and keeps the latency bound.
+    fn cheapest(
+        &mut self,
+        state: &State<'_>,
+        demand: u32,
+        level: f64,
+        latency_bound: f64,
+    ) -> Option<(f64, Vec<u32>)> {
+        let found = self.dijkstra(state, demand, level, 0.0)?;
+        if found.2 <= latency_bound {
+            return Some((found.0, found.1));
+        }
+        // Too slow: raise the weight of latency (a Lagrangean multiplier) until it fits.
+        let fastest = self.dijkstra(state, demand, level, 1e9)?;
+        if fastest.2 > latency_bound {
+            return None;
+        }
+        let mut best = fastest;
+        let (mut low, mut high) = (0.0, (best.0 - found.0 + 1.0) / (found.2 - best.2).max(1e-6));
+        for _ in 0..5 {
+            let middle = 0.5 * (low + high);
+            let Some(found) = self.dijkstra(state, demand, level, middle) else { break };
+            if found.2 <= latency_bound {
+                if found.0 < best.0 {
+                    best = found;
+                }
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some((best.0, best.1))
+    }
+
+    /// Price, edges and latency of the path with the least price plus `weight` times latency.
+    fn dijkstra(
+        &mut self,
+        state: &State<'_>,
+        demand: u32,
+        level: f64,
+        weight: f64,
+    ) -> Option<(f64, Vec<u32>, f64)> {
+        let net = &state.fixed.net;
+        let bandwidth = state.fixed.bandwidth[demand as usize];
+        // A toll per hop breaks ties in favour of short paths.
+        let toll = 0.01 * bandwidth + 1e-9;
+        let (start, end) = state.ends(demand);
+        self.epoch += 1;
+        self.heap.clear();
+        self.reach(start, 0.0, NONE);
+        while let Some(Reverse((Key(so_far), at))) = self.heap.pop() {
+            if at == end {
+                break;
+            }
+            if so_far > self.cost[at as usize] {
+                continue;
+            }
+            for edge in net.edges_from(at) {
+                if net.residual(*edge, &state.load) - bandwidth < level {
+                    continue;
+                }
+                let price = self.price_of(state, *edge, bandwidth);
+                let cost = so_far + price + toll + weight * net.latency[*edge as usize];
+                self.reach(net.to[*edge as usize], cost, *edge);
+            }
+        }
+        if self.mark[end as usize] != self.epoch {
+            return None;
+        }
+        let (mut path, mut at) = (Vec::new(), end);
+        let (mut price, mut latency) = (0.0, 0.0);
+        while at != start {
+            let edge = self.via[at as usize];
+            price += self.price_of(state, edge, bandwidth);
+            latency += net.latency[edge as usize];
+            path.push(edge);
+            at = net.from[edge as usize];
+        }
+        path.reverse();
+        Some((price, path, latency))
+    }
+
+    fn reach(&mut self, host: u32, cost: f64, via: u32) {
+        let at = host as usize;
+        if self.mark[at] != self.epoch || cost < self.cost[at] {
+            self.mark[at] = self.epoch;
+            self.cost[at] = cost;
+            self.via[at] = via;
+            self.heap.push(Reverse((Key(cost), host)));
+        }
+    }
+
+    fn price_of(&mut self, state: &State<'_>, edge: u32, bandwidth: f64) -> f64 {
+        let at = edge as usize;
+        if self.priced[at] != self.price_epoch {
+            self.priced[at] = self.price_epoch;
+            self.price[at] = state.price(edge, bandwidth);
+        }
+        self.price[at]
+    }
+}
