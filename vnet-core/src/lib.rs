@@ -9,6 +9,8 @@
 //! | [`rule`], [`link`], [`topology`] | rules and the strength of their matches; links; whole overlays |
 //! | [`shape`] | star, ring, mesh and the other graphs that have a name |
 //! | [`lang`] | the language that describes overlays |
+//! | [`generate`] | overlays from hosts, VMs and a shape |
+//! | [`mod@route`] | what rules do with a frame: the reference model |
 //! | [`encap`] | the header of everything that crosses a link |
 //! | [`control`] | the control protocol |
 //!
@@ -31,11 +33,13 @@
 pub mod control;
 pub mod encap;
 pub mod frame;
+pub mod generate;
 pub mod lang;
 pub mod link;
 pub mod mac;
 pub mod name;
 pub mod network;
+pub mod route;
 pub mod rule;
 pub mod shape;
 #[cfg(test)]

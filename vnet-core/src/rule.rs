@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::link::Link;
 use crate::mac::MacAddr;
@@ -113,6 +113,20 @@ impl Rule {
         let s = self.source.strength(source)?;
         let d = self.destination.strength(destination)?;
         Some(Strength(d * 4 + s))
+    }
+}
+
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let destination = ["default", "any", "not", "exact"][usize::from(self.0 / 4)];
+        let source = ["any", "not", "exact"][usize::from(self.0 % 4)];
+        write!(f, "destination {destination}, source {source}")
+    }
+}
+
+impl Serialize for Strength {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

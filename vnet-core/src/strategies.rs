@@ -4,10 +4,11 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use crate::generate::{Overlay, VmSpec};
 use crate::lang::{Config, HostRule, Operation, Program};
 use crate::{
-    Action, Destination, EdgeRef, Host, HostName, InterfaceName, Link, LinkKind, MacAddr, Rule, Source,
-    Topology, UserName,
+    Action, Destination, EdgeRef, Host, HostName, InterfaceName, Link, LinkKind, MacAddr, Rule, Shape,
+    Source, Topology, UserName,
 };
 
 pub(crate) fn mac() -> impl Strategy<Value = MacAddr> {
@@ -80,6 +81,33 @@ pub(crate) fn program() -> impl Strategy<Value = Program> {
         .prop_map(|(operation, links, rules)| Config::new(operation, links, rules));
     (vec(host(), 0..4), vec(config, 0..4))
         .prop_map(|(hosts, configs)| Program { hosts: hosts.into_iter().map(Into::into).collect(), configs })
+}
+
+/// Overlays of every shape with any number of VMs on each host.
+pub(crate) fn overlay() -> impl Strategy<Value = Overlay> {
+    let shape = prop_oneof![
+        select(Shape::all().to_vec()),
+        vec(1_usize..4, 1..4).prop_map(Shape::Mesh),
+        vec(1_usize..4, 1..4).prop_map(Shape::Torus),
+    ];
+    let vm_hosts = vec(any::<Index>(), 0..12);
+    (shape, 1_usize..18, vm_hosts, any::<Option<Index>>()).prop_map(|(shape, hosts, vm_hosts, hub)| {
+        let hosts = match shape.resolve(hosts) {
+            Ok(_) => hosts,
+            Err(error) => error.fitting[0],
+        };
+        let mut overlay = Overlay::numbered(hosts as u32, shape);
+        let names: Vec<_> = overlay.hosts.iter().map(|host| host.machine.clone()).collect();
+        // VMs in an order of their own, and where they are drawn to.
+        let vms = vm_hosts.iter().enumerate().map(|(i, host)| VmSpec {
+            mac: MacAddr::local(100 - i as u32),
+            host: host.get(&names).clone(),
+            interface: InterfaceName::new(&format!("tap{i}")).unwrap(),
+        });
+        overlay.vms = vms.collect();
+        overlay.hub = hub.map(|hub| hub.get(&names).clone());
+        overlay
+    })
 }
 
 /// Legal topologies with random links and rules; frames in them may be lost, loop and multiply.
