@@ -1,1 +1,6 @@
-//! The adaptation loop: VTTIF to VADAPT to VNET.
+//! The adaptation loop.
+#![forbid(unsafe_code)]
+pub mod decide;
+pub mod figures;
+pub mod inventory;
+pub mod policy;
