@@ -1,1 +1,3 @@
-//! A laboratory: hosts as network namespaces, an emulated WAN between them.
+//! A laboratory.
+pub mod text;
+pub mod wan;
