@@ -11,6 +11,7 @@
 //! | [`lang`] | the language that describes overlays |
 //! | [`generate`] | overlays from hosts, VMs and a shape |
 //! | [`mod@route`] | what rules do with a frame: the reference model |
+//! | [`change`] | what two overlays differ in, and how to change one into the other under traffic |
 //! | [`encap`] | the header of everything that crosses a link |
 //! | [`control`] | the control protocol |
 //!
@@ -30,6 +31,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod control;
 pub mod encap;
 pub mod frame;

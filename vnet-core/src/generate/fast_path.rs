@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::{Link, LinkId, LinkKind};
+use crate::link::{LinkId, LinkKind};
 use crate::mac::MacAddr;
 use crate::name::HostName;
 use crate::rule::{Action, Destination, EdgeRef, Rule, Source};
 use crate::topology::Topology;
 
 use super::error::GenerateError;
+use super::link_between;
 
 /// The way that frames from one VM to another take.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,17 +44,14 @@ pub fn add_fast_paths(
         }
     }
     let hosts = topology.hosts.iter().enumerate();
-    let place: HashMap<HostName, usize> = hosts.map(|(i, host)| (host.machine.clone(), i)).collect();
+    let listed: HashMap<_, _> = hosts.map(|(i, host)| (&host.machine, i)).collect();
     for path in paths {
         for hop in path.hosts.windows(2) {
             let (from, to) = (&hop[0], &hop[1]);
-            topology.links.entry(LinkId::new(from, to)).or_insert_with(|| {
-                // As in generated overlays, so that those have the same link.
-                let (a, b) = if place[from] < place[to] { (from, to) } else { (to, from) };
-                Link { kind, opener: b.clone(), a: a.clone(), b: b.clone() }
-            });
+            let link = topology.links.entry(LinkId::new(from, to));
+            link.or_insert_with(|| link_between(kind, &listed, from, to));
             let action = Action::Edge(EdgeRef { from: from.clone(), to: to.clone() });
-            topology.add_rule(from, path.rule(action));
+            topology.rules.entry(from.clone()).or_default().insert(path.rule(action));
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ mod forwarding;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,15 +103,16 @@ impl Overlay {
     }
 
     /// The topology: links in the shape, and rules by which every VM reaches
-    /// every other. Of the two ends of a link the one at the later place opens
-    /// it, so that the hub opens none and the links of two shapes over the
-    /// same hosts don't differ in that.
+    /// every other. Of the two ends of a link the one that stands later in the
+    /// list of hosts opens it, so that two shapes over the same hosts agree on
+    /// the links that they share.
     pub fn generate(&self) -> Result<Topology, GenerateError> {
         let places = self.places()?;
         let mut topology = Topology { hosts: self.hosts.clone(), ..Topology::default() };
+        let listed: HashMap<_, _> =
+            self.hosts.iter().enumerate().map(|(i, host)| (&host.machine, i)).collect();
         for (a, b) in self.shape.edges(places.len())? {
-            let (a, b) = (places[a].clone(), places[b].clone());
-            topology.add_link(Link { kind: self.link_kind, opener: b.clone(), a, b });
+            topology.add_link(link_between(self.link_kind, &listed, places[a], places[b]));
         }
         add_forwarding_rules(&mut topology, &self.vms, places[0])?;
         Ok(topology)
@@ -135,4 +136,15 @@ impl Overlay {
         }
         Ok(places)
     }
+}
+
+/// The link between two hosts, given the place of each in the list of hosts.
+fn link_between(
+    kind: LinkKind,
+    listed: &HashMap<&HostName, usize>,
+    one: &HostName,
+    other: &HostName,
+) -> Link {
+    let (a, b) = if listed[one] < listed[other] { (one, other) } else { (other, one) };
+    Link { kind, opener: b.clone(), a: a.clone(), b: b.clone() }
 }
