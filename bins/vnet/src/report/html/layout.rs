@@ -1,0 +1,171 @@
+//! Places for the vertices of a graph.
+
+use std::collections::VecDeque;
+use std::f64::consts::TAU;
+
+const ROUNDS: usize = 300;
+
+/// Places in the unit square, one for each of `vertices`.
+///
+/// A graph in which everybody is joined to everybody is a circle; any other is
+/// laid out so that distances on the page are like those in the graph: stress
+/// majorisation (Gansner, Koren and North, "Graph drawing by stress
+/// majorization", GD 2004) from a classical multidimensional scaling.
+pub(super) fn places(vertices: usize, edges: &[(usize, usize)]) -> Vec<(f64, f64)> {
+    let distances = distances(vertices, edges);
+    let complete = distances.iter().flatten().all(|d| *d <= 1.0);
+    fitted(match complete {
+        true => circle(vertices),
+        false => level(majorised(scaled(&distances), &distances)),
+    })
+}
+
+fn circle(vertices: usize) -> Vec<(f64, f64)> {
+    let angle = |i: usize| TAU * (i as f64 / vertices as f64 - 0.25);
+    (0..vertices).map(|i| (angle(i).cos(), angle(i).sin())).collect()
+}
+
+/// Hops between vertices; those in different parts of the graph are as far
+/// apart as the number of vertices allows within a part, and one more.
+fn distances(vertices: usize, edges: &[(usize, usize)]) -> Vec<Vec<f64>> {
+    let mut neighbours = vec![Vec::new(); vertices];
+    for &(a, b) in edges.iter().filter(|(a, b)| *a < vertices && *b < vertices) {
+        neighbours[a].push(b);
+        neighbours[b].push(a);
+    }
+    let apart = (vertices as f64).sqrt() + 1.0;
+    let from = |start: usize| {
+        let mut row = vec![apart; vertices];
+        row[start] = 0.0;
+        let mut queue = VecDeque::from([(start, 0.0)]);
+        let mut seen = vec![false; vertices];
+        seen[start] = true;
+        while let Some((vertex, hops)) = queue.pop_front() {
+            for &next in &neighbours[vertex] {
+                if !seen[next] {
+                    seen[next] = true;
+                    row[next] = hops + 1.0;
+                    queue.push_back((next, hops + 1.0));
+                }
+            }
+        }
+        row
+    };
+    (0..vertices).map(from).collect()
+}
+
+/// Classical multidimensional scaling: the two main axes of the centred
+/// squared distances, by power iteration.
+fn scaled(distances: &[Vec<f64>]) -> Vec<(f64, f64)> {
+    let n = distances.len();
+    let squared = |i: usize, j: usize| distances[i][j] * distances[i][j];
+    let means: Vec<f64> = (0..n).map(|i| (0..n).map(|j| squared(i, j)).sum::<f64>() / n as f64).collect();
+    let mean = means.iter().sum::<f64>() / n as f64;
+    let centred: Vec<Vec<f64>> = (0..n)
+        .map(|i| (0..n).map(|j| -0.5 * (squared(i, j) - means[i] - means[j] + mean)).collect())
+        .collect();
+    let first = axis(&centred, &[]);
+    let second = axis(&centred, &first);
+    first.into_iter().zip(second).collect()
+}
+
+/// The main axis, among those at right angles to `other`.
+fn axis(matrix: &[Vec<f64>], other: &[f64]) -> Vec<f64> {
+    let n = matrix.len();
+    // Any start that no symmetry of the graph is likely to share.
+    let mut v: Vec<f64> = (0..n).map(|i| (1.0 + i as f64 * 0.618_034).sin()).collect();
+    for _ in 0..ROUNDS {
+        let along: f64 = v.iter().zip(other).map(|(a, b)| a * b).sum();
+        let length: f64 = other.iter().map(|b| b * b).sum();
+        for (a, b) in v.iter_mut().zip(other) {
+            *a -= along / length.max(f64::MIN_POSITIVE) * b;
+        }
+        v = matrix.iter().map(|row| row.iter().zip(&v).map(|(m, x)| m * x).sum()).collect();
+        let length = v.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+        v.iter_mut().for_each(|x| *x /= length);
+    }
+    let spread = matrix.iter().map(|row| row.iter().map(|m| m.abs()).sum::<f64>()).fold(0.0, f64::max).sqrt();
+    v.iter().map(|x| x * spread).collect()
+}
+
+fn majorised(mut places: Vec<(f64, f64)>, distances: &[Vec<f64>]) -> Vec<(f64, f64)> {
+    for _ in 0..ROUNDS {
+        for i in 0..places.len() {
+            let (mut x, mut y, mut weights) = (0.0, 0.0, 0.0);
+            for (j, &(xj, yj)) in places.iter().enumerate().filter(|(j, _)| *j != i) {
+                let wanted = distances[i][j];
+                let weight = 1.0 / (wanted * wanted);
+                let (dx, dy) = (places[i].0 - xj, places[i].1 - yj);
+                let scale = wanted / dx.hypot(dy).max(1e-9);
+                x += weight * (xj + dx * scale);
+                y += weight * (yj + dy * scale);
+                weights += weight;
+            }
+            if weights > 0.0 {
+                places[i] = (x / weights, y / weights);
+            }
+        }
+    }
+    places
+}
+
+/// Turned so that the longest distance lies level.
+fn level(places: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let pairs = places.iter().enumerate().flat_map(|(i, a)| places[i + 1..].iter().map(move |b| (a, b)));
+    let difference = |(a, b): (&(f64, f64), &(f64, f64))| (b.0 - a.0, b.1 - a.1);
+    let longest = pairs.map(difference).max_by(|a, b| a.0.hypot(a.1).total_cmp(&b.0.hypot(b.1)));
+    let Some((dx, dy)) = longest.filter(|(dx, dy)| dx.hypot(*dy) > 0.0) else { return places };
+    let (cos, sin) = (dx / dx.hypot(dy), dy / dx.hypot(dy));
+    places.into_iter().map(|(x, y)| (x * cos + y * sin, y * cos - x * sin)).collect()
+}
+
+/// Moved and scaled into the unit square, without distortion.
+fn fitted(places: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let range = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let (left, right) = range(&mut places.iter().map(|p| p.0));
+    let (top, bottom) = range(&mut places.iter().map(|p| p.1));
+    let size = (right - left).max(bottom - top).max(1e-9);
+    let (x0, y0) = (f64::midpoint(left, right), f64::midpoint(top, bottom));
+    places.into_iter().map(|(x, y)| ((x - x0) / size + 0.5, (y - y0) / size + 0.5)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_core::Shape;
+
+    use super::*;
+
+    #[test]
+    fn every_shape_fits_and_no_two_vertices_meet() {
+        for shape in Shape::all() {
+            for vertices in [1, 4, 8, 16, 32] {
+                let Ok(edges) = shape.edges(vertices) else { continue };
+                let places = places(vertices, &edges);
+                assert_eq!(places.len(), vertices);
+                for (i, a) in places.iter().enumerate() {
+                    assert!((-1e-9..=1.0 + 1e-9).contains(&a.0) && (-1e-9..=1.0 + 1e-9).contains(&a.1));
+                    for b in &places[i + 1..] {
+                        let distance = (a.0 - b.0).hypot(a.1 - b.1);
+                        assert!(distance > 0.02, "{shape} of {vertices}: {distance}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_graphs_are_laid_out_too() {
+        assert!(places(0, &[]).is_empty());
+        assert_eq!(places(1, &[]), [(0.5, 0.5)]);
+        assert_eq!(places(5, &[(0, 1), (3, 4), (7, 9)]).len(), 5);
+        assert!(places(5, &[(0, 1)]).iter().all(|(x, y)| x.is_finite() && y.is_finite()));
+    }
+
+    #[test]
+    fn a_bus_is_a_straight_line() {
+        let places = places(8, &Shape::Bus.edges(8).unwrap());
+        assert!(places.iter().all(|(_, y)| (y - 0.5).abs() < 0.01), "{places:?}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The final table, for the terminal.
+
+use super::html::number;
+use super::model::{DemoReport, Rates};
+
+/// The report in at most 79 columns, long reasons apart.
+pub(crate) fn table(report: &DemoReport) -> String {
+    let DemoReport { star, mesh, adapted, plan, .. } = report;
+    let row = |name: &str, rates: &Rates, speedup: f64| {
+        format!(
+            "  {name:<28}{:>14}{:>14}{:>12}\n",
+            number(rates.iterations_per_s),
+            number(rates.mbit_per_s),
+            format!("{} x", number(speedup))
+        )
+    };
+    // What the others are measured against.
+    let over_star = |rates: &Rates| rates.iterations_per_s / star.iterations_per_s;
+    let mut text = format!("  {:<28}{:>14}{:>14}{:>12}\n", "", "iterations/s", "Mbit/s", "over star");
+    text += &row("star through the Proxy", star, 1.0);
+    text += &row("full mesh, VMs unmoved", mesh, over_star(mesh));
+    text += &row("adapted", adapted, report.speedup_over_star);
+    text += &format!(
+        "\n  inferred {}; detected in {} ms, decided in {} ms, executed in {} ms\n",
+        report.inferred_topology,
+        number(report.detect_ms),
+        number(report.decide_ms),
+        number(report.execute_ms)
+    );
+    text += &format!(
+        "  {} times the star, {} times the full mesh; {}\n",
+        number(report.speedup_over_star),
+        number(report.speedup_over_mesh),
+        lost(report.connections_lost)
+    );
+    text += &format!(
+        "  plan: {}, {}, {}\n",
+        counted(plan.migrations.len(), "migration"),
+        counted(plan.links.len(), "link"),
+        counted(plan.rules.len(), "rule")
+    );
+    if !plan.reason.is_empty() {
+        text += &format!("    {}\n", plan.reason);
+    }
+    for migration in &plan.migrations {
+        text += &format!("    {}: {} -> {}; {}\n", migration.vm, migration.from, migration.to, migration.reason);
+    }
+    text
+}
+
+fn lost(connections: u64) -> String {
+    match connections {
+        0 => "no connection lost".to_owned(),
+        n => format!("{} LOST", counted(usize::try_from(n).unwrap_or(usize::MAX), "connection")),
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
