@@ -14,6 +14,7 @@
 //! | [`run`], [`io`] | deadline, seed, progress, cancellation; real time |
 //! | [`solver`] | solvers behind one trait |
 //! | [`elastic`] | demands as relative weights, for congested applications |
+//! | [`generate`] | problems to try solvers on |
 //! | [`plan`] | migrations, links and routes with their gain and reason |
 //!
 //! ```
@@ -42,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 pub mod elastic;
+pub mod generate;
 pub mod io;
 pub mod json;
 mod network;
@@ -60,4 +62,7 @@ pub use plan::{Migration, NewLink, Plan, Route};
 pub use problem::{Costs, Current, Demand, Edge, EdgeId, Host, HostId, Problem, ProblemError, Vm, VmId};
 pub use run::{Clock, Progress, Run, StepClock};
 pub use solution::{Path, Solution};
-pub use solver::{FastPath, GreedyMapping, GreedyVariant, SolveError, Solver, greedy_topology};
+pub use solver::{
+    Annealing, FastPath, GreedyMapping, GreedyVariant, PricedRouting, Search, SolveError, Solver,
+    greedy_topology,
+};

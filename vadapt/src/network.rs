@@ -68,6 +68,8 @@ pub(crate) struct Network {
     pub(crate) internal: Vec<f64>,
     /// Whether any access link has a limit.
     pub(crate) has_access_limits: bool,
+    /// The opposite of each edge, where all edges and access links are alike in both directions.
+    pub(crate) reverse: Option<Vec<u32>>,
     up: Vec<u32>,
     down: Vec<u32>,
     out: Rows,
@@ -104,7 +106,36 @@ impl Network {
         };
         let has_access_limits = capacity.len() > from.len();
         let (out, into) = (Rows::new(hosts, &from), Rows::new(hosts, &to));
-        Self { hosts, latency, capacity, internal, has_access_limits, up, down, out, into, index, from, to }
+        let net = Self {
+            hosts,
+            latency,
+            capacity,
+            internal,
+            has_access_limits,
+            up,
+            down,
+            out,
+            into,
+            index,
+            from,
+            to,
+            reverse: None,
+        };
+        let reverse = net.reversed();
+        Self { reverse, ..net }
+    }
+
+    fn reversed(&self) -> Option<Vec<u32>> {
+        let limit = |resource: u32| self.capacity.get(resource as usize).copied();
+        let alike = (0..self.hosts).all(|host| limit(self.up[host]) == limit(self.down[host]));
+        let opposite = |edge: usize| {
+            let back = self.edge(self.to[edge], self.from[edge]);
+            let same = back != NONE
+                && self.capacity[back as usize] == self.capacity[edge]
+                && self.latency[back as usize] == self.latency[edge];
+            same.then_some(back)
+        };
+        if alike { (0..self.from.len()).map(opposite).collect() } else { None }
     }
 
     /// Edges that leave `host`.

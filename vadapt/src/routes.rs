@@ -27,6 +27,17 @@ enum Kind {
 /// For each host, the edge by which the route to or from the root goes on there.
 type Tree = Box<[u32]>;
 
+/// A question for a route from `a` to `b`, which differ.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query {
+    pub(crate) a: u32,
+    pub(crate) b: u32,
+    pub(crate) bandwidth: f64,
+    pub(crate) latency_bound: f64,
+    /// Which end will be asked for again: there a tree is worth growing.
+    pub(crate) anchor: u32,
+}
+
 /// Routes between all pairs of hosts, by capacity, found when first asked for.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -65,32 +76,23 @@ impl Routes {
         }
     }
 
-    /// Writes to `path` the edges of a good route from `a` to `b`, which differ, for a demand of
-    /// `bandwidth` when the resources carry `load`. Leaves `path` empty if there is no route.
-    #[allow(clippy::too_many_arguments, reason = "the question has this many parts")]
-    pub(crate) fn choose(
-        &mut self,
-        net: &Network,
-        a: u32,
-        b: u32,
-        bandwidth: f64,
-        latency_bound: f64,
-        load: &[f64],
-        path: &mut Vec<u32>,
-    ) {
+    /// Writes to `path` the edges of a good route when the resources carry `load`. Leaves
+    /// `path` empty if there is no route.
+    pub(crate) fn choose(&mut self, net: &Network, query: Query, load: &[f64], path: &mut Vec<u32>) {
+        let Query { a, b, anchor, .. } = query;
         path.clear();
         let mut best = f64::NEG_INFINITY;
         let mut candidate = std::mem::take(&mut self.candidate);
         let direct = net.edge(a, b);
         if direct != NONE {
             path.push(direct);
-            best = rate(net, path, bandwidth, latency_bound, load);
+            best = rate(net, path, query, load);
         }
         for kind in 0..self.kinds.len() {
-            if !self.walk(net, kind, a, b, &mut candidate) {
+            if !self.walk(net, kind, a, b, anchor, &mut candidate) {
                 continue;
             }
-            let rating = rate(net, &candidate, bandwidth, latency_bound, load);
+            let rating = rate(net, &candidate, query, load);
             if rating > best {
                 best = rating;
                 std::mem::swap(path, &mut candidate);
@@ -102,17 +104,17 @@ impl Routes {
     /// The largest capacity of a route between two hosts; 0 if there is none.
     pub(crate) fn widest(&mut self, net: &Network, a: u32, b: u32) -> f64 {
         let mut path = std::mem::take(&mut self.candidate);
-        let found = self.walk(net, 0, a, b, &mut path);
+        let found = self.walk(net, 0, a, b, b, &mut path);
         let width = path.iter().map(|edge| self.width[*edge as usize]).fold(f64::INFINITY, f64::min);
         self.candidate = path;
         if found { width } else { 0.0 }
     }
 
     /// Writes the route of `kind` from `a` to `b`; false if there is none.
-    fn walk(&mut self, net: &Network, kind: usize, a: u32, b: u32, path: &mut Vec<u32>) -> bool {
+    fn walk(&mut self, net: &Network, kind: usize, a: u32, b: u32, anchor: u32, path: &mut Vec<u32>) -> bool {
         path.clear();
         if self.from[kind][a as usize].is_none() && self.into[kind][b as usize].is_none() {
-            self.grow(net, kind, b);
+            self.grow(net, kind, anchor, anchor == b);
         }
         if let Some(tree) = &self.into[kind][b as usize] {
             let mut at = a;
@@ -139,16 +141,22 @@ impl Routes {
         true
     }
 
-    /// Computes the trees of `kind` from and into `root`.
-    fn grow(&mut self, net: &Network, kind: usize, root: u32) {
+    /// Computes the tree of `kind` into or from `root`; where the network is symmetric, both.
+    fn grow(&mut self, net: &Network, kind: usize, root: u32, into: bool) {
         let bytes = 2 * 4 * net.hosts;
         if self.bytes + bytes > TREE_BYTES {
             self.from.iter_mut().chain(&mut self.into).for_each(|trees| trees.fill(None));
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.from[kind][root as usize] = Some(self.tree(net, self.kinds[kind], root, false));
-        self.into[kind][root as usize] = Some(self.tree(net, self.kinds[kind], root, true));
+        let tree = self.tree(net, self.kinds[kind], root, into);
+        let (these, others) =
+            if into { (&mut self.into, &mut self.from) } else { (&mut self.from, &mut self.into) };
+        if let Some(reverse) = &net.reverse {
+            let back = |edge: &u32| if *edge == NONE { NONE } else { reverse[*edge as usize] };
+            others[kind][root as usize] = Some(tree.iter().map(back).collect());
+        }
+        these[kind][root as usize] = Some(tree);
     }
 
     fn tree(&self, net: &Network, kind: Kind, root: u32, into: bool) -> Tree {
@@ -184,16 +192,20 @@ impl Routes {
 }
 
 /// How good a path is for a demand: what it leaves there, less a hop's toll on others.
-fn rate(net: &Network, path: &[u32], bandwidth: f64, latency_bound: f64, load: &[f64]) -> f64 {
+fn rate(net: &Network, path: &[u32], query: Query, load: &[f64]) -> f64 {
     let mut left = f64::INFINITY;
     let mut latency = 0.0;
     for edge in path {
         left = left.min(net.residual(*edge, load));
         latency += net.latency[*edge as usize];
     }
-    let rating = left - bandwidth * (1 + path.len()) as f64;
+    let rating = left - query.bandwidth * (1 + path.len()) as f64;
     // A path that is too slow loses against any that isn't; among slow ones the fastest wins.
-    if latency > latency_bound { -1e12 * (1.0 + latency / latency_bound.max(1e-9)) } else { rating }
+    if latency > query.latency_bound {
+        -1e12 * (1.0 + latency / query.latency_bound.max(1e-9))
+    } else {
+        rating
+    }
 }
 
 /// A number with a total order, for heaps.

@@ -7,7 +7,7 @@
 use crate::network::{NONE, Network};
 use crate::objective::{Objective, Service};
 use crate::problem::{HostId, Problem};
-use crate::routes::Routes;
+use crate::routes::{Query, Routes};
 use crate::solution::{Path, Solution};
 
 /// An overload of less than this fraction of a capacity is rounding.
@@ -169,18 +169,6 @@ impl<'f> State<'f> {
         }
     }
 
-    /// The state with `host` as mapping and `paths` (edges) as routing.
-    pub(crate) fn with(
-        fixed: &'f Fixed<'f>,
-        objective: &'f dyn Objective,
-        host: &[u32],
-        paths: &[Vec<u32>],
-    ) -> Self {
-        let mut state = Self::empty(fixed, objective);
-        state.restore(host, paths);
-        state
-    }
-
     /// Becomes another mapping and routing; also clears rounding errors of many moves.
     pub(crate) fn restore(&mut self, host: &[u32], paths: &[Vec<u32>]) {
         self.host.copy_from_slice(host);
@@ -292,8 +280,11 @@ impl<'f> State<'f> {
             path.clear();
             if a != b {
                 let bandwidth = self.fixed.bandwidth[demand as usize];
-                let bound = self.fixed.latency_bound[demand as usize];
-                routes.choose(&self.fixed.net, a, b, bandwidth, bound, &self.load, &mut path);
+                let latency_bound = self.fixed.latency_bound[demand as usize];
+                let source = self.fixed.from[demand as usize];
+                let moves = self.trial.shifts.iter().any(|(vm, ..)| *vm == source);
+                let query = Query { a, b, bandwidth, latency_bound, anchor: if moves { b } else { a } };
+                routes.choose(&self.fixed.net, query, &self.load, &mut path);
             }
             self.place_path(demand, path);
         }

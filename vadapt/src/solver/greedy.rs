@@ -162,7 +162,7 @@ fn place(state: &mut State<'_>, routes: &mut Routes, vm: u32, host: u32) {
     state.commit();
 }
 
-fn map_papers(state: &mut State<'_>, routes: &mut Routes) {
+pub(super) fn map_papers(state: &mut State<'_>, routes: &mut Routes) {
     place_pinned(state, routes);
     let net = &state.fixed.net;
     let nothing = vec![0.0; net.capacity.len()];
@@ -258,10 +258,15 @@ fn map_repaired(state: &mut State<'_>, routes: &mut Routes) {
     place_silent(state, routes);
 }
 
-/// Where the value of the state grows most, hosts with the widest access first among equals.
+/// Where the value of the state grows most, among hosts with room if there are any.
 fn best_host(state: &mut State<'_>, routes: &mut Routes, vm: u32) -> u32 {
+    let hosts = 0..state.fixed.net.hosts as u32;
+    let mut open: Vec<u32> = hosts.clone().filter(|host| state.has_room(*host, vm)).collect();
+    if open.is_empty() {
+        open = hosts.collect();
+    }
     let mut best = (f64::NEG_INFINITY, 0);
-    for host in 0..state.fixed.net.hosts as u32 {
+    for host in open {
         let delta = state.try_shift(&[(vm, host)], routes);
         state.discard();
         if delta > best.0 {

@@ -1,8 +1,14 @@
 //! Solvers behind one trait.
 
+mod annealing;
 mod greedy;
+mod routing;
+mod search;
 
+pub use annealing::Annealing;
 pub use greedy::{FastPath, GreedyMapping, GreedyVariant, greedy_topology};
+pub use routing::PricedRouting;
+pub use search::Search;
 
 use crate::objective::Objective;
 use crate::problem::Problem;

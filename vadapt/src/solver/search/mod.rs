@@ -1,0 +1,209 @@
+//! The strong solver: annealing with incremental evaluation over shifts, swaps, moves of
+//! whole groups and priced reroutes, from a constructed start.
+
+mod construct;
+mod walk;
+
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::objective::Objective;
+use crate::problem::Problem;
+use crate::routes::{Finder, Routes};
+use crate::run::Run;
+use crate::solution::Solution;
+use crate::solver::routing::improve_routes;
+use crate::solver::{SolveError, Solver, checked};
+use crate::state::{Fixed, State};
+
+use walk::Schedule;
+
+/// Local search with incremental evaluation: the best solver here for all but tiny problems.
+///
+/// 1. Several starts are constructed around promising hosts: VMs in the order in which they are
+///    drawn to those already placed, each where the value grows most.
+/// 2. Annealing over shifts and swaps of VMs towards the hosts of their partners, exchanges
+///    of all that two hosts hold, and reroutes by priced shortest paths. A move costs what it
+///    touches. Short trials find the starting temperature, which matters much: too cold
+///    loses up to 40 %.
+/// 3. The rest of the time in rounds from the best state, each with a fresh cooling.
+/// 4. A last pass of reroutes.
+///
+/// Capacities of edges and hosts and latency bounds may be broken on the way, at a graded
+/// penalty. `O(H + E)` memory besides the trees of routes, which are capped. No guarantee; combine
+/// with [`upper_bound`](crate::bound::upper_bound) for a proven gap.
+///
+/// ```
+/// use std::time::Duration;
+/// use vadapt::{Problem, ResidualBandwidth, Run, Search, Solver, StepClock};
+///
+/// let problem = Problem::from_json(r#"{
+///     "hosts": [{"name": "a", "compute": 2, "size": 2, "internal_bandwidth": 500},
+///               {"name": "b", "compute": 1, "size": 1}, {"name": "c", "compute": 1, "size": 1}],
+///     "edges": [{"from": "a", "to": "b", "bandwidth": 10}, {"from": "b", "to": "c", "bandwidth": 100}],
+///     "vms": [{"name": "x", "compute": 1, "size": 1}, {"name": "y", "compute": 1, "size": 1}],
+///     "demands": [{"from": "x", "to": "y", "bandwidth": 5}]
+/// }"#)?;
+/// let clock = StepClock::default();
+/// let mut run = Run::new(&clock, Duration::from_millis(1)).with_seed(7);
+/// let solution = Search::default().solve(&problem, &ResidualBandwidth, &mut run)?;
+/// assert_eq!(solution.objective, 500.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Search;
+
+impl Solver for Search {
+    fn name(&self) -> &'static str {
+        "search"
+    }
+
+    fn solve(
+        &self,
+        problem: &Problem,
+        objective: &dyn Objective,
+        run: &mut Run<'_>,
+    ) -> Result<Solution, SolveError> {
+        let fixed = Fixed::new(problem, objective);
+        let mut searcher = Searcher::new(&fixed, objective, run.seed());
+        searcher.start(run);
+        if fixed.movable.is_empty() {
+            searcher.route_only(run);
+        } else {
+            searcher.place(run);
+        }
+        checked(problem, objective, searcher.into_solution())
+    }
+}
+
+/// A mapping and a routing to come back to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) host: Vec<u32>,
+    pub(crate) paths: Vec<Vec<u32>>,
+    pub(crate) value: f64,
+    pub(crate) feasible: bool,
+}
+
+impl Snapshot {
+    pub(crate) fn of(state: &State<'_>) -> Self {
+        let (host, paths) = (state.host.clone(), state.path.clone());
+        Self { host, paths, value: state.value(), feasible: state.is_feasible() }
+    }
+
+    /// Whether this is the better of the two.
+    pub(crate) fn beats(&self, other: &Self) -> bool {
+        (self.feasible, self.value) > (other.feasible, other.value)
+    }
+}
+
+/// Everything that a search carries along.
+pub(crate) struct Searcher<'f> {
+    pub(crate) fixed: &'f Fixed<'f>,
+    pub(crate) state: State<'f>,
+    pub(crate) routes: Routes,
+    pub(crate) finder: Finder,
+    pub(crate) rng: Xoshiro256PlusPlus,
+    pub(crate) best: Snapshot,
+    pub(crate) moves: u64,
+    /// Hosts from the most to the least promising, by internal bandwidth and by what is around.
+    pub(crate) promising: Vec<u32>,
+}
+
+impl<'f> Searcher<'f> {
+    /// Constructed starts, at most.
+    const STARTS: usize = 6;
+    /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
+    const HEATS: [f64; 4] = [0.01, 0.05, 0.2, 0.8];
+
+    pub(crate) fn new(fixed: &'f Fixed<'f>, objective: &'f dyn Objective, seed: u64) -> Self {
+        let state = State::empty(fixed, objective);
+        Self {
+            routes: Routes::new(&fixed.net, fixed.has_latency_bounds),
+            finder: Finder::new(&fixed.net),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            best: Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() },
+            moves: 0,
+            promising: construct::promising_hosts(fixed),
+            state,
+            fixed,
+        }
+    }
+
+    /// Keeps the present state if it is the best so far.
+    pub(crate) fn keep(&mut self) {
+        let better = (self.state.is_feasible(), self.state.value()) > (self.best.feasible, self.best.value);
+        if better || self.best.host.is_empty() {
+            self.best = Snapshot::of(&self.state);
+        }
+    }
+
+    pub(crate) fn back_to(&mut self, snapshot: &Snapshot) {
+        self.state.restore(&snapshot.host, &snapshot.paths);
+    }
+
+    /// Constructs starts for up to a tenth of the time; the best is kept.
+    fn start(&mut self, run: &mut Run<'_>) {
+        let most = if self.fixed.movable.is_empty() { 1 } else { Self::STARTS };
+        for index in 0..most {
+            if index > 0 && (run.is_cancelled() || run.elapsed() > run.limit() / 10) {
+                break;
+            }
+            self.construct(index, run);
+            self.keep();
+        }
+    }
+
+    fn place(&mut self, run: &mut Run<'_>) {
+        let start = self.best.clone();
+        let begin = run.elapsed();
+        let total = run.limit().saturating_sub(begin);
+        let mean_loss = self.mean_loss(&start);
+        // Trials of a twelfth of the time each find the heat; the rest is for the best one.
+        let mut best = (Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() }, Self::HEATS[1]);
+        for (index, heat) in Self::HEATS.into_iter().enumerate() {
+            let end = begin + total * (index as u32 + 1) / 12;
+            self.back_to(&start);
+            let reached = self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+            if best.0.host.is_empty() || reached.beats(&best.0) {
+                best = (reached, heat);
+            }
+        }
+        let heat = best.1;
+        // Longer rounds find better valleys, but one round may miss; the ends are in twelfths.
+        for (end, heat, from_best) in [(8, heat, false), (10, heat * 0.3, true), (12, heat * 0.1, true)] {
+            let from = if from_best { self.best.clone() } else { best.0.clone() };
+            self.back_to(&from);
+            let end = begin + total * end / 12;
+            if run.elapsed() < end {
+                self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+            }
+        }
+        let best = self.best.clone();
+        self.back_to(&best);
+        improve_routes(&mut self.state, &mut self.finder, run, 1);
+        self.keep();
+    }
+
+    fn route_only(&mut self, run: &mut Run<'_>) {
+        improve_routes(&mut self.state, &mut self.finder, run, usize::MAX);
+        self.keep();
+        let begin = run.elapsed();
+        if run.is_over() {
+            return;
+        }
+        let mean_loss = self.fixed.unit;
+        let schedule = Schedule::cooling(mean_loss * 0.02, 1.0, begin, run.limit());
+        self.walk(schedule, run);
+        let best = self.best.clone();
+        self.back_to(&best);
+        improve_routes(&mut self.state, &mut self.finder, run, 1);
+        self.keep();
+    }
+
+    fn into_solution(mut self) -> Solution {
+        let best = std::mem::take(&mut self.best);
+        self.back_to(&best);
+        self.state.solution()
+    }
+}

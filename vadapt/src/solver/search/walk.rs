@@ -1,0 +1,208 @@
+//! One annealing walk: moves, their acceptance, and the schedule of the temperature.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::network::NONE;
+use crate::run::Run;
+use crate::solver::search::{Searcher, Snapshot};
+
+/// Moves between two looks at the clock.
+const BATCH: u64 = 16;
+
+/// How the temperature falls: geometrically in time, to a thousandth of the start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    start: f64,
+    begin: Duration,
+    end: Duration,
+}
+
+impl Schedule {
+    /// From `heat` times `mean_loss`, between two moments of the run.
+    pub(super) fn cooling(mean_loss: f64, heat: f64, begin: Duration, end: Duration) -> Self {
+        Self { start: (mean_loss * heat).max(1e-9), begin, end }
+    }
+
+    fn temperature(&self, now: Duration) -> f64 {
+        let whole = self.end.saturating_sub(self.begin).as_secs_f64().max(1e-9);
+        let part = now.saturating_sub(self.begin).as_secs_f64() / whole;
+        self.start * 1e-3f64.powf(part.min(1.0))
+    }
+}
+
+impl Searcher<'_> {
+    /// Anneals from the present state until the schedule ends; returns the best state met.
+    pub(super) fn walk(&mut self, schedule: Schedule, run: &mut Run<'_>) -> Snapshot {
+        let mut temperature = schedule.start;
+        let mut met = Snapshot::of(&self.state);
+        let mut unsaved = false;
+        let mut most = if met.feasible { met.value } else { f64::NEG_INFINITY };
+        let reroutes = self.reroute_share();
+        loop {
+            self.moves += 1;
+            if self.moves.is_multiple_of(BATCH) {
+                let now = run.elapsed();
+                if now >= schedule.end.min(run.limit()) || run.is_cancelled() {
+                    break;
+                }
+                temperature = schedule.temperature(now);
+                let best = self.best.feasible.then_some(self.best.value);
+                run.report(self.moves, best);
+            }
+            let Some(delta) = self.propose(reroutes) else { continue };
+            if delta < 0.0 && self.rng.random::<f64>() >= (delta / temperature).exp() {
+                self.state.discard();
+                continue;
+            }
+            if unsaved && delta < 0.0 {
+                // About to leave the best state met: keep it.
+                self.state.discard();
+                met = Snapshot::of(&self.state);
+                unsaved = false;
+                continue;
+            }
+            self.state.commit();
+            if self.state.value() > most + 1e-9 * most.abs().max(1.0) && self.state.is_feasible() {
+                most = self.state.value();
+                unsaved = true;
+            } else if !met.feasible && self.state.value() > met.value && !unsaved {
+                met = Snapshot::of(&self.state);
+            }
+        }
+        if unsaved {
+            met = Snapshot::of(&self.state);
+        }
+        if self.best.host.is_empty() || met.beats(&self.best) {
+            self.best = met.clone();
+        }
+        met
+    }
+
+    /// The mean loss of a bad but feasible move from `start`.
+    pub(super) fn mean_loss(&mut self, start: &Snapshot) -> f64 {
+        self.back_to(start);
+        let (mut sum, mut count) = (0.0, 0);
+        for _ in 0..200 {
+            let Some(delta) = self.propose(0.0) else { continue };
+            self.state.discard();
+            if delta < 0.0 && delta > -0.4 * self.fixed.unit * 8.0 {
+                sum -= delta;
+                count += 1;
+            }
+        }
+        if count == 0 { self.fixed.unit } else { sum / f64::from(count) }
+    }
+
+    /// The share of moves that search the graph, so that they take a part of the time only.
+    fn reroute_share(&self) -> f64 {
+        let edges = self.fixed.net.from.len() as f64;
+        if self.fixed.movable.is_empty() { 1.0 } else { (60.0 / edges).clamp(0.0005, 0.1) }
+    }
+
+    /// Tries a random move; `None` if there was nothing to try.
+    fn propose(&mut self, reroutes: f64) -> Option<f64> {
+        let dice: f64 = self.rng.random();
+        if dice < reroutes {
+            return self.propose_reroute();
+        }
+        let movable = &self.fixed.movable;
+        if movable.is_empty() {
+            return None;
+        }
+        let vm = movable[self.rng.random_range(0..movable.len())];
+        let target = self.target_for(vm);
+        let host = self.state.host[vm as usize];
+        if target == host {
+            return None;
+        }
+        if self.rng.random::<f64>() < 0.06 {
+            return self.propose_exchange(host, target);
+        }
+        let fits = self.state.has_room(target, vm);
+        let others = &self.state.vms_on[target as usize];
+        if others.is_empty() || (fits && self.rng.random::<f64>() < 0.75) {
+            if !fits && !self.state.is_overloaded(host) {
+                return None;
+            }
+            return Some(self.state.try_shift(&[(vm, target)], &mut self.routes));
+        }
+        let other = others[self.rng.random_range(0..others.len())];
+        if self.fixed.pin[other as usize] != NONE {
+            return None;
+        }
+        if !self.fits_swapped(vm, other)
+            && !self.state.is_overloaded(host)
+            && !self.state.is_overloaded(target)
+        {
+            return None;
+        }
+        Some(self.state.try_shift(&[(vm, target), (other, host)], &mut self.routes))
+    }
+
+    fn fits_swapped(&self, a: u32, b: u32) -> bool {
+        let fixed = self.fixed;
+        let (a_host, b_host) = (self.state.host[a as usize], self.state.host[b as usize]);
+        let (a_room, b_room) = (self.state.room_left(a_host), self.state.room_left(b_host));
+        let (a_need, b_need) = (fixed.need[a as usize], fixed.need[b as usize]);
+        (0..2).all(|kind| {
+            let slack = 1e-9 * fixed.room[a_host as usize][kind].max(fixed.room[b_host as usize][kind]);
+            a_room[kind] + a_need[kind] - b_need[kind] >= -slack
+                && b_room[kind] + b_need[kind] - a_need[kind] >= -slack
+        })
+    }
+
+    /// A host where `vm` may do well.
+    fn target_for(&mut self, vm: u32) -> u32 {
+        let fixed = self.fixed;
+        let demands = &fixed.demands_of[vm as usize];
+        let dice: f64 = self.rng.random();
+        if dice < 0.75 && !demands.is_empty() {
+            let demand = demands[self.rng.random_range(0..demands.len())] as usize;
+            let partner = if fixed.from[demand] == vm { fixed.to[demand] } else { fixed.from[demand] };
+            let host = self.state.host[partner as usize];
+            let ways = fixed.net.edges_from(host);
+            if dice < 0.5 || ways.is_empty() {
+                return host;
+            }
+            return fixed.net.to[ways[self.rng.random_range(0..ways.len())] as usize];
+        }
+        if dice < 0.9 {
+            let most = (3 * fixed.need.len()).min(self.promising.len());
+            return self.promising[self.rng.random_range(0..most)];
+        }
+        self.rng.random_range(0..fixed.net.hosts as u32)
+    }
+
+    /// Exchanges all that two hosts hold, pinned VMs excepted.
+    fn propose_exchange(&mut self, a: u32, b: u32) -> Option<f64> {
+        let free = |vm: &&u32| self.fixed.pin[**vm as usize] == NONE;
+        let forth = self.state.vms_on[a as usize].iter().filter(free).map(|vm| (*vm, b));
+        let back = self.state.vms_on[b as usize].iter().filter(free).map(|vm| (*vm, a));
+        let shifts: Vec<(u32, u32)> = forth.chain(back).collect();
+        if shifts.is_empty() {
+            return None;
+        }
+        Some(self.state.try_shift(&shifts, &mut self.routes))
+    }
+
+    fn propose_reroute(&mut self) -> Option<f64> {
+        let demands = self.fixed.from.len();
+        if demands == 0 {
+            return None;
+        }
+        // The worse served of two.
+        let (x, y) = (self.rng.random_range(0..demands) as u32, self.rng.random_range(0..demands) as u32);
+        let demand = if self.state.residual(x) <= self.state.residual(y) { x } else { y };
+        let (a, b) = self.state.ends(demand);
+        if a == b {
+            return None;
+        }
+        let path = self.finder.best_path(&mut self.state, demand)?;
+        if path == self.state.path[demand as usize] {
+            return None;
+        }
+        Some(self.state.try_paths(&mut vec![(demand, path)]))
+    }
+}
