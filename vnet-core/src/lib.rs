@@ -58,3 +58,7 @@ pub use rule::{Action, Destination, EdgeRef, Rule, Source, Strength};
 pub use shape::Shape;
 pub use topology::{Host, Topology, TopologyWarning};
 pub use units::Bandwidth;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

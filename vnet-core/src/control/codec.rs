@@ -12,6 +12,10 @@ pub const VERSION: u8 = 1;
 /// The longest record, in bytes, without its length field.
 pub const MAX_RECORD: usize = 16 << 20;
 
+/// The most requests or answers in a batch, so that a short record of them
+/// can't fill the receiver's memory.
+pub const MAX_BATCH: usize = 65_536;
+
 const LENGTH: usize = 4;
 const HEAD: usize = 8;
 
@@ -197,8 +201,11 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         Request::DeleteInterface(name) => put(class, number, name, out),
         Request::TrafficView(network) => put(class, number, network, out),
         Request::Batch(requests) => {
-            put(class, number, &(requests.len() as u32), out)?;
+            put_batch_length(class, number, requests.len(), out)?;
             for request in requests {
+                if matches!(request, Request::Batch(_)) {
+                    return Err(nested(class, number));
+                }
                 put(class, number, &number_of_request(request), out)?;
                 put_request(request, out)?;
             }
@@ -290,8 +297,11 @@ fn put_response(response: &Response, out: &mut Vec<u8>) -> Result<u16, CodecErro
         Ok(Reply::Traffic(report)) => put(class, number, report, out),
         Ok(Reply::TrafficView(view)) => put(class, number, view, out),
         Ok(Reply::Batch(responses)) => {
-            put(class, number, &(responses.len() as u32), out)?;
+            put_batch_length(class, number, responses.len(), out)?;
             for response in responses {
+                if matches!(response, Ok(Reply::Batch(_))) {
+                    return Err(nested(class, number));
+                }
                 put(class, number, &number_of_response(response), out)?;
                 put_response(response, out)?;
             }
@@ -360,6 +370,27 @@ fn put<T: Serialize + ?Sized>(
         .map_err(|error| CodecError::Malformed { class, number, why: error.to_string() })
 }
 
+fn put_batch_length(
+    class: &'static str,
+    number: u16,
+    length: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    if length > MAX_BATCH {
+        return Err(too_many(class, number, length));
+    }
+    put(class, number, &(length as u32), out)
+}
+
+fn too_many(class: &'static str, number: u16, length: usize) -> CodecError {
+    let why = format!("a batch of {length} is longer than {MAX_BATCH}; send several");
+    CodecError::Malformed { class, number, why }
+}
+
+fn nested(class: &'static str, number: u16) -> CodecError {
+    CodecError::Malformed { class, number, why: "batches do not nest".to_owned() }
+}
+
 struct Input<'a> {
     class: &'static str,
     number: u16,
@@ -380,6 +411,9 @@ impl Input<'_> {
     ) -> Result<Vec<T>, CodecError> {
         let outer = self.number;
         let count: u32 = self.take()?;
+        if count as usize > MAX_BATCH {
+            return Err(too_many(self.class, self.number, count as usize));
+        }
         // Not reserved up front: the count is the peer's word.
         let mut items = Vec::new();
         for _ in 0..count {

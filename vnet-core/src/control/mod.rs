@@ -15,12 +15,17 @@
 //! | 6 | 2 | which request, reply or notice, big-endian: the tables in [`Request`], [`Reply`] and [`Notice`] |
 //! | 8 | 4 | number of the request, big-endian; 0 for a notice |
 //! | 12 | | body: target (requests only) and fields, in bincode's standard configuration |
+//!
+//! An IPv6 address goes without its scope and flow label, which mean nothing
+//! to another host.
 
 mod codec;
 mod message;
 mod status;
+#[cfg(test)]
+mod tests;
 
-pub use codec::{CodecError, Decoder, MAX_RECORD, VERSION, decode, encode};
+pub use codec::{CodecError, Decoder, MAX_BATCH, MAX_RECORD, VERSION, decode, encode};
 pub use message::{
     Body, ControlError, Envelope, ErrorKind, InterfaceSpec, LinkSpec, Notice, PeerAddress, PortKind, Reply,
     Request, Response, RuleEntry,
