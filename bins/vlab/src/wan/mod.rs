@@ -198,6 +198,17 @@ impl Wan {
         Some(self.pipes[*self.ids.get(&id)?].counters())
     }
 
+    /// Every pipe, its site (the first one, for a path) and its counters.
+    pub fn pipes(&self) -> impl Iterator<Item = (PipeId, SiteId, Counters)> {
+        self.names.iter().zip(&self.pipes).map(|(id, pipe)| {
+            let site = match *id {
+                PipeId::Up(nic) | PipeId::Down(nic) | PipeId::Nics(nic, _) => self.nics[nic.0 as usize].site,
+                PipeId::Sites(site, _) => site,
+            };
+            (*id, site, pipe.counters())
+        })
+    }
+
     /// Frames that no pipe has counted.
     pub fn strays(&self) -> Strays {
         self.strays
