@@ -96,4 +96,12 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn both_limits_of_length_belong_to_frames() {
+        let bytes = vec![0; MAX_FRAME + 1];
+        assert!(Frame::parse(&bytes[..ETHERNET_HEADER]).is_ok());
+        assert!(Frame::parse(&bytes[..MAX_FRAME]).is_ok());
+        assert_eq!(Frame::parse(&bytes), Err(FrameError::TooLong { length: MAX_FRAME + 1 }));
+    }
 }

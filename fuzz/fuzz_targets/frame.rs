@@ -1,0 +1,4 @@
+//! Ethernet frames.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| virtuoso_fuzz::vnet_core::frame(bytes));

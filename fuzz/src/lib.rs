@@ -1,0 +1,7 @@
+//! What must hold of every input: one function for each parser of untrusted bytes.
+//!
+//! The targets in `fuzz_targets/` call them with what the fuzzer makes up; the
+//! tests of the crates that own the parsers include these files and call them
+//! with the committed corpus.
+
+pub mod vnet_core;
