@@ -1,2 +1,7 @@
 //! The VNET daemon.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vnetd::main_from_args(std::env::args_os())
+}

@@ -13,7 +13,7 @@ use vnet_core::network::NetworkId;
 use vnet_core::rule::EdgeRef;
 use vnet_core::{Action, Destination, HostName, InterfaceName, Link, LinkKind, MacAddr, Rule, Source};
 
-use super::{Config, Limits, Role, Timing, default_control_socket, default_state_dir};
+use super::{Config, Limits, Role, Timing, VttifSettings};
 
 /// The longest configuration file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -44,37 +44,51 @@ pub enum ConfigError {
         text: String,
     },
     /// The parts do not fit together.
-    #[error("{}: {problems}", path.display())]
+    #[error("{place}: {problems}")]
     Conflict {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the flags.
+        place: String,
         /// What doesn't fit, one sentence after the other.
         problems: String,
     },
 }
 
+impl ConfigError {
+    pub(crate) fn flags(problems: &str) -> Self {
+        Self::Conflict { place: "the flags".to_owned(), problems: problems.to_owned() }
+    }
+}
+
 /// Reads the configuration file at `path`.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let config = load_as(path, None)?;
+    match config.problems() {
+        problems if problems.is_empty() => Ok(config),
+        problems => {
+            Err(ConfigError::Conflict { place: path.display().to_string(), problems: problems.join("; ") })
+        }
+    }
+}
+
+/// Reads the configuration file at `path` for the daemon `name`, which
+/// outweighs the file's. Whether the parts fit together is not looked at yet.
+pub(crate) fn load_as(path: &Path, name: Option<HostName>) -> Result<Config, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let length = std::fs::metadata(path).map_err(read)?.len();
     if length > MAX_FILE {
         let message = format!("{length} bytes are more than a configuration may have ({MAX_FILE})");
         return Err(read(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)));
     }
-    parse(&std::fs::read_to_string(path).map_err(read)?, path)
+    parse(&std::fs::read_to_string(path).map_err(read)?, path, name)
 }
 
-/// Reads a configuration from `text`; errors name `path` as its file.
-pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+fn parse(text: &str, path: &Path, name: Option<HostName>) -> Result<Config, ConfigError> {
     let at = |span: Option<Range<usize>>, message: String| locate(text, path, span, message);
     let file: File = toml::from_str(text).map_err(|error| at(error.span(), error.message().to_owned()))?;
-    let config = file.check().map_err(|problem| at(Some(problem.span), problem.message))?;
-    let problems = config.problems();
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(ConfigError::Conflict { path: path.to_owned(), problems: problems.join("; ") })
-    }
+    let Some(name) = name.or_else(|| file.name.clone()) else {
+        return Err(at(None, "the key `name`, the name of this host, is missing".to_owned()));
+    };
+    file.check(name).map_err(|problem| at(Some(problem.span), problem.message))
 }
 
 fn locate(text: &str, path: &Path, span: Option<Range<usize>>, message: String) -> ConfigError {
@@ -105,7 +119,7 @@ impl Problem {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
-    name: HostName,
+    name: Option<HostName>,
     bind: Option<SocketAddr>,
     control: Option<PathBuf>,
     control_tcp: Option<SocketAddr>,
@@ -126,30 +140,28 @@ struct File {
     #[serde(default)]
     rules: Vec<Spanned<RuleTable>>,
     #[serde(default)]
+    vttif: VttifTable,
+    #[serde(default)]
     timing: TimingTable,
     #[serde(default)]
     limits: LimitsTable,
 }
 
 impl File {
-    fn check(self) -> Result<Config, Problem> {
-        let default = Config::new(self.name.clone());
-        let control = self.control.unwrap_or_else(|| default_control_socket(&self.name));
-        let state_dir = match (self.ephemeral, self.state_dir) {
-            (true, _) => None,
-            (false, dir) => Some(dir.unwrap_or_else(|| default_state_dir(&self.name))),
-        };
+    fn check(self, name: HostName) -> Result<Config, Problem> {
+        let default = Config::with_default_paths(name);
+        let state_dir = if self.ephemeral { None } else { self.state_dir.or(default.state_dir) };
         let mut peers = BTreeMap::new();
         for (host, address) in self.peers {
             check_host_port(address.get_ref()).map_err(|message| Problem::new(address.span(), message))?;
             peers.insert(host, address.into_inner());
         }
         let interfaces = check_all(self.interfaces, InterfaceTable::check)?;
-        let links = check_all(self.links, |table| table.check(&self.name))?;
-        let rules = check_all(self.rules, |table| table.check(&self.name))?;
+        let links = check_all(self.links, |table| table.check(&default.name))?;
+        let rules = check_all(self.rules, |table| table.check(&default.name))?;
         Ok(Config {
             data: self.bind.unwrap_or(default.data),
-            control: Some(control),
+            control: self.control.or(default.control),
             control_tcp: self.control_tcp,
             role: match self.proxy {
                 None => Role::Alone,
@@ -166,10 +178,11 @@ impl File {
             rules,
             state_dir,
             metrics: self.metrics,
-            traffic_rate: self.traffic_rate.unwrap_or(default.traffic_rate),
+            traffic_rate: self.traffic_rate,
+            vttif: self.vttif.check(),
             timing: self.timing.check(),
             limits: self.limits.check(),
-            name: self.name,
+            name: default.name,
         })
     }
 }
@@ -306,7 +319,9 @@ impl RuleTable {
             (Some(to), None) => Action::Edge(EdgeRef { from: host.clone(), to }),
             (None, Some(name)) => Action::Interface(name),
             _ => {
-                return Err("a rule has either `edge`, a neighbour's name, or `interface`, a local one".into());
+                return Err(
+                    "a rule has either `edge`, a neighbour's name, or `interface`, a local one".into()
+                );
             }
         };
         Ok(RuleEntry {
@@ -357,6 +372,33 @@ fn parse_match(text: &str) -> Result<Match, String> {
         (Some("not"), Some(address), None) => mac(address).map(Match::Not),
         (Some(address), None, None) => mac(address).map(Match::Exact),
         _ => Err(format!("`{text}` is neither `any`, `none`, a MAC address nor `not` and a MAC address")),
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct VttifTable {
+    smoothing_interval: Option<Span>,
+    detection_threshold: Option<f64>,
+    stable_for: Option<Span>,
+    release_after: Option<Span>,
+    follow_interval: Option<Span>,
+    idle_after: Option<Span>,
+    idle_rate: Option<f64>,
+}
+
+impl VttifTable {
+    fn check(self) -> VttifSettings {
+        let time = |span: Option<Span>| span.map(|span| span.0);
+        VttifSettings {
+            smoothing_interval: time(self.smoothing_interval),
+            detection_threshold: self.detection_threshold,
+            stable_for: time(self.stable_for),
+            release_after: time(self.release_after),
+            follow_interval: time(self.follow_interval),
+            idle_after: time(self.idle_after),
+            idle_rate: self.idle_rate,
+        }
     }
 }
 

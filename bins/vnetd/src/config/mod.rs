@@ -11,7 +11,8 @@ use std::time::Duration;
 use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
 use vnet_core::{HostName, LinkKind};
 
-pub use file::{ConfigError, load, parse};
+pub use file::{ConfigError, load};
+pub(crate) use file::{check_host_port, load_as};
 pub use paths::{control_sockets, default_control_socket, default_state_dir};
 
 /// The data port (UDP and TCP) of a daemon that isn't told another.
@@ -62,8 +63,12 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Where to serve `/metrics` and `/healthz` over HTTP.
     pub metrics: Option<SocketAddr>,
-    /// How often the traffic matrix is looked at and sent, in Hz.
-    pub traffic_rate: f64,
+    /// How often the traffic matrix is looked at and sent, in Hz; `None`: what
+    /// fits the configuration bound, at most 20.
+    pub traffic_rate: Option<f64>,
+    /// What is to differ from the VTTIF parameters that fit the configuration
+    /// bound.
+    pub vttif: VttifSettings,
     /// Times that the control side goes by.
     pub timing: Timing,
     /// Limits that keep a client from using up the daemon.
@@ -82,6 +87,26 @@ pub enum Role {
         /// The Proxy's TCP control address.
         proxy: String,
     },
+}
+
+/// VTTIF parameters that differ from those that fit the configuration bound;
+/// [`vttif::Parameters`] says what each means.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VttifSettings {
+    /// See [`vttif::Parameters::smoothing_interval`].
+    pub smoothing_interval: Option<Duration>,
+    /// See [`vttif::Parameters::detection_threshold`].
+    pub detection_threshold: Option<f64>,
+    /// See [`vttif::Parameters::stable_for`].
+    pub stable_for: Option<Duration>,
+    /// See [`vttif::Parameters::release_after`].
+    pub release_after: Option<Duration>,
+    /// See [`vttif::Parameters::follow_interval`].
+    pub follow_interval: Option<Duration>,
+    /// See [`vttif::Parameters::idle_after`].
+    pub idle_after: Option<Duration>,
+    /// See [`vttif::Parameters::idle_rate`].
+    pub idle_rate: Option<f64>,
 }
 
 /// Times that the control side goes by.
@@ -115,7 +140,7 @@ impl Default for Timing {
             backoff_max: Duration::from_secs(1),
             relay_timeout: Duration::from_secs(5),
             resolve_interval: Duration::from_secs(2),
-            configuration_bound: Duration::from_secs(5),
+            configuration_bound: Duration::from_millis(200),
         }
     }
 }
@@ -166,9 +191,20 @@ impl Config {
             rules: Vec::new(),
             state_dir: None,
             metrics: None,
-            traffic_rate: 20.0,
+            traffic_rate: None,
+            vttif: VttifSettings::default(),
             timing: Timing::default(),
             limits: Limits::default(),
+        }
+    }
+
+    /// The configuration of a lone daemon with the default control socket and
+    /// state directory, as the program has it.
+    pub fn with_default_paths(name: HostName) -> Self {
+        Self {
+            control: Some(default_control_socket(&name)),
+            state_dir: Some(default_state_dir(&name)),
+            ..Self::new(name)
         }
     }
 
@@ -178,11 +214,12 @@ impl Config {
         if self.role == Role::Proxy && self.control_tcp.is_none() {
             problems.push("the Proxy needs `control-tcp`, where the other daemons register".to_owned());
         }
-        if !(self.traffic_rate > 0.0 && self.traffic_rate <= 1000.0) {
-            problems.push(format!(
-                "`traffic-rate` is {}; it must be above 0 and at most 1000 (Hz)",
-                self.traffic_rate
-            ));
+        if let Some(rate) = self.traffic_rate
+            && !(rate > 0.0 && rate <= 1000.0)
+        {
+            problems.push(format!("`traffic-rate` is {rate}; it must be above 0 and at most 1000 (Hz)"));
+        } else if let Err(error) = self.vttif_parameters(self.timing.configuration_bound).validate() {
+            problems.push(error.to_string());
         }
         for spec in &self.links {
             let link = &spec.link;
@@ -199,6 +236,37 @@ impl Config {
                 .map(|pair| format!("there are two interfaces named `{}`", pair[0])),
         );
         problems
+    }
+}
+
+impl Config {
+    /// The parameters of VTTIF when the overlay needs up to `bound` to
+    /// configure itself.
+    pub fn vttif_parameters(&self, bound: Duration) -> vttif::Parameters {
+        let fitting = vttif::Parameters::from_configuration_bound(bound);
+        let VttifSettings {
+            smoothing_interval,
+            detection_threshold,
+            stable_for,
+            release_after,
+            follow_interval,
+            idle_after,
+            idle_rate,
+        } = self.vttif;
+        vttif::Parameters {
+            update_interval: match self.traffic_rate {
+                Some(rate) => Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX),
+                None => fitting.update_interval,
+            },
+            smoothing_interval: smoothing_interval.unwrap_or(fitting.smoothing_interval),
+            detection_threshold: detection_threshold.unwrap_or(fitting.detection_threshold),
+            stable_for: stable_for.unwrap_or(fitting.stable_for),
+            release_after: release_after.unwrap_or(fitting.release_after),
+            follow_interval: follow_interval.unwrap_or(fitting.follow_interval),
+            idle_after: idle_after.unwrap_or(fitting.idle_after),
+            idle_rate: idle_rate.unwrap_or(fitting.idle_rate),
+            ..fitting
+        }
     }
 }
 

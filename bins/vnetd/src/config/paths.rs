@@ -1,7 +1,8 @@
 //! Where things are unless somebody says otherwise.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use vnet_core::HostName;
 
@@ -29,18 +30,19 @@ pub fn control_sockets() -> io::Result<Vec<PathBuf>> {
 }
 
 /// Where the daemon `name` keeps its state by default: what systemd says
-/// (`$STATE_DIRECTORY`), else `$XDG_STATE_HOME/vnetd/NAME`, else
-/// `~/.local/state/vnetd/NAME`, else `/var/lib/vnetd/NAME`.
+/// (`$STATE_DIRECTORY`), else `/var/lib/vnetd/NAME` for root, else
+/// `$XDG_STATE_HOME/vnetd/NAME`, else `~/.local/state/vnetd/NAME`.
 pub fn default_state_dir(name: &HostName) -> PathBuf {
     if let Some(dir) = variable("STATE_DIRECTORY") {
         return dir.join(name.as_str());
     }
-    let base = variable("XDG_STATE_HOME")
-        .or_else(|| {
-            variable("HOME").filter(|home| home != Path::new("/root")).map(|home| home.join(".local/state"))
-        })
-        .unwrap_or_else(|| "/var/lib".into());
-    base.join("vnetd").join(name.as_str())
+    let home = || variable("HOME").map(|home| home.join(".local/state"));
+    let personal = if is_root() { None } else { variable("XDG_STATE_HOME").or_else(home) };
+    personal.unwrap_or_else(|| "/var/lib".into()).join("vnetd").join(name.as_str())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 fn runtime_dir() -> PathBuf {

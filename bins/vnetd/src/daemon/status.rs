@@ -1,0 +1,94 @@
+//! What the daemon says of itself.
+
+use std::time::Instant;
+
+use vnet_core::control::{ControlError, DaemonStatus, LinkStatus};
+
+use super::Daemon;
+use super::requests::refused;
+use crate::config::Role;
+use crate::metrics;
+
+impl Daemon {
+    /// The links; one whose peer is nowhere to be found says so.
+    pub(super) fn links(&self) -> Result<Vec<LinkStatus>, ControlError> {
+        let mut links = self.plane.links().map_err(refused)?;
+        for link in links.iter_mut().filter(|link| !link.state.up) {
+            let spec = self.state.links.get(&link.link.id());
+            if let Some(why) = spec.and_then(|spec| self.why_nowhere(spec)) {
+                link.state.why = why;
+            }
+        }
+        Ok(links)
+    }
+
+    pub(super) fn status(&self, now: Instant) -> Result<DaemonStatus, ControlError> {
+        let mut status = DaemonStatus {
+            host: self.config.name.clone(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: milliseconds(now.saturating_duration_since(self.started)),
+            is_proxy: self.config.role == Role::Proxy,
+            proxy: self.uplink.as_ref().map(|uplink| uplink.state(now)),
+            daemons: self.registry.addresses().collect(),
+            interfaces: self.plane.interfaces().map_err(refused)?,
+            links: self.links()?,
+            rules: self.state.current_rules() as u64,
+            versions: self.plane.versions(),
+            drops: self.plane.drops().map_err(refused)?,
+            configuration_bound_ms: self.state.bound_ms,
+            degraded: Vec::new(),
+        };
+        status.degraded = self.degraded(&status);
+        Ok(status)
+    }
+
+    pub(super) fn metrics(&self, now: Instant) -> String {
+        match self.status(now) {
+            Ok(status) => metrics::render(&status, self.connections.len(), self.requests),
+            // The data plane has stopped; that is the news.
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+
+    fn degraded(&self, status: &DaemonStatus) -> Vec<String> {
+        let mut degraded = self.problems.clone();
+        if let Some(journal) = &self.journal {
+            degraded.extend(journal.troubles());
+        }
+        if let (Some(session), Role::Member { proxy }) = (&status.proxy, &self.config.role)
+            && !session.up
+        {
+            degraded.push(format!("not registered with the Proxy at {proxy}: {}", session.why));
+        }
+        for interface in status.interfaces.iter().filter(|interface| !interface.state.up) {
+            degraded.push(format!("interface {} is down: {}", interface.spec.name, interface.state.why));
+        }
+        for link in status.links.iter().filter(|link| !link.state.up) {
+            degraded.push(format!("link {} is down: {}", link.link.id(), link.state.why));
+        }
+        degraded
+    }
+
+    pub(super) fn plane_news(&mut self, event: vnet_fwd::Event, now: Instant) {
+        match event {
+            vnet_fwd::Event::LinkUp { link } => {
+                self.note("link", || format!("link {link} is up"));
+                self.addresses.link_up(link);
+            }
+            vnet_fwd::Event::LinkDown { link, why } => {
+                self.warn("link", format!("link {link} is down: {why}"));
+                self.addresses.link_down(&link, now);
+            }
+            vnet_fwd::Event::InterfaceUp { interface } => {
+                self.note("interface", || format!("interface {interface} is up"));
+            }
+            vnet_fwd::Event::InterfaceDown { interface, why } => {
+                self.warn("interface", format!("interface {interface} is down: {why}"));
+            }
+        }
+    }
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
