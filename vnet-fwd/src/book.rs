@@ -11,8 +11,8 @@ use crate::table::{NetworkRules, RuleSet, RuleTable};
 /// Why a rule or a rule set was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// The rule sends over a link that doesn't end here.
-    #[error("`EDGE {} {}` is not a link of {host}; its rules name links with {host} at one end", edge.from, edge.to)]
+    /// The rule sends over a link that doesn't start here.
+    #[error("`EDGE {} {}` doesn't lead from {host} to another host, as the rules of {host} must", edge.from, edge.to)]
     ForeignEdge {
         /// The daemon.
         host: HostName,
@@ -167,7 +167,7 @@ impl RuleBook {
 
     fn check(&self, rule: &Rule) -> Result<(), RuleError> {
         match &rule.action {
-            Action::Edge(edge) if edge.from != self.host && edge.to != self.host => {
+            Action::Edge(edge) if edge.from != self.host || edge.to == self.host => {
                 Err(RuleError::ForeignEdge { host: self.host.clone(), edge: edge.clone() })
             }
             Action::Edge(_) | Action::Interface(_) => Ok(()),

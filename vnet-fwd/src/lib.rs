@@ -2,8 +2,12 @@
 #![deny(unsafe_code)]
 
 pub mod book;
+mod cache;
+pub mod engine;
 pub mod io;
+mod limit;
 pub mod link;
+pub mod port;
 pub mod publish;
 pub mod stats;
 pub mod table;
@@ -11,6 +15,8 @@ pub mod traffic;
 mod trie;
 
 pub use book::{RuleBook, RuleError};
+pub use engine::{Forwarder, FrameInfo, Ingress, Label};
 pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError};
 pub use link::LinkTiming;
+pub use port::PortId;
 pub use stats::{DropReason, Drops, PortCounters};

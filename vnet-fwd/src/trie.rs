@@ -37,20 +37,15 @@ enum Node<K, V> {
 #[derive(Clone)]
 pub(crate) struct Trie<K, V> {
     root: Option<Arc<Node<K, V>>>,
-    length: usize,
 }
 
 impl<K, V> Default for Trie<K, V> {
     fn default() -> Self {
-        Self { root: None, length: 0 }
+        Self { root: None }
     }
 }
 
 impl<K: Key, V: Clone> Trie<K, V> {
-    pub(crate) fn len(&self) -> usize {
-        self.length
-    }
-
     pub(crate) fn get(&self, key: K) -> Option<&V> {
         let mut node = self.root.as_deref()?;
         let mut hash = key.hash();
@@ -69,9 +64,7 @@ impl<K: Key, V: Clone> Trie<K, V> {
     /// place.
     pub(crate) fn entry(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
         let root = self.root.get_or_insert_with(|| Arc::new(Node::Leaf(Vec::new())));
-        let (value, added) = entry(root, key.hash(), 0, key, default);
-        self.length += usize::from(added);
-        value
+        entry(root, key.hash(), 0, key, default)
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<V> {
@@ -82,7 +75,6 @@ impl<K: Key, V: Clone> Trie<K, V> {
         if empty {
             self.root = None;
         }
-        self.length -= usize::from(removed.is_some());
         removed
     }
 
@@ -124,7 +116,7 @@ fn entry<K: Key, V: Clone>(
     depth: u32,
     key: K,
     default: impl FnOnce() -> V,
-) -> (&mut V, bool) {
+) -> &mut V {
     let node = Arc::make_mut(node);
     if let Node::Leaf(entries) = node
         && entries.len() >= LEAF
@@ -139,12 +131,12 @@ fn entry<K: Key, V: Clone>(
             entry(child, hash >> BITS, depth + BITS, key, default)
         }
         Node::Leaf(entries) => match entries.iter().position(|(k, _)| *k == key) {
-            Some(at) => (&mut entries[at].1, false),
+            Some(at) => &mut entries[at].1,
             None => {
                 let at = entries.len();
                 entries.reserve_exact(1);
                 entries.push((key, default()));
-                (&mut entries[at].1, true)
+                &mut entries[at].1
             }
         },
     }
@@ -211,7 +203,7 @@ mod tests {
     }
 
     fn same(trie: &Trie<Colliding, u32>, model: &HashMap<Colliding, u32>) {
-        assert_eq!(trie.len(), model.len());
+        assert_eq!(trie.iter().count(), model.len());
         let all: HashMap<Colliding, u32> = trie.iter().map(|(k, v)| (k, *v)).collect();
         assert_eq!(all, *model);
         for key in (0..400).map(Colliding) {

@@ -1,6 +1,17 @@
-//! Links between daemons, as state machines: messages and times go in, messages
-//! come out.
+//! Links between daemons, as one state machine without I/O: messages and times
+//! go in, messages come out.
+//!
+//! [`LinkSet`] holds the links of a daemon and knows whose message each is;
+//! `machine` is the life of one link; [`message`] is what daemons say to each
+//! other.
 
+mod context;
+mod machine;
+pub mod message;
+mod set;
+mod status;
 mod timing;
 
+pub use context::Path;
+pub use set::{Action, ConnectionId, Inbound, LinkSet};
 pub use timing::LinkTiming;

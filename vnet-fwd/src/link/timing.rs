@@ -17,6 +17,19 @@ pub struct LinkTiming {
     pub backoff_last: Duration,
 }
 
+impl LinkTiming {
+    /// Times of nothing would have a link try without end: 1 ms at least.
+    pub(super) fn at_least_a_millisecond(self) -> Self {
+        let least = Duration::from_millis(1);
+        Self {
+            keepalive: self.keepalive.max(least * 4),
+            dead_after: self.dead_after.max(least),
+            backoff_first: self.backoff_first.max(least),
+            backoff_last: self.backoff_last.max(least),
+        }
+    }
+}
+
 impl Default for LinkTiming {
     fn default() -> Self {
         Self {

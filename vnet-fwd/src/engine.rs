@@ -1,0 +1,285 @@
+//! The forwarding engine: a frame and where it came in go in, its outputs come
+//! out, and everything is counted.
+
+use vnet_core::control::TrafficEntry;
+use vnet_core::encap::Header;
+use vnet_core::{Action, Frame, InterfaceName, LinkId, MacAddr, NetworkId, RuleVersion};
+
+use crate::cache::{Cache, Entry, FlowKey, Route};
+use crate::port::{PortId, Ports};
+use crate::publish::Reader;
+use crate::stats::{DropReason, Drops};
+use crate::table::RuleTable;
+use crate::traffic::{PairCounts, TrafficTable, Untracked};
+
+/// What the engine needs to know of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// Where it comes from.
+    pub source: MacAddr,
+    /// Where it goes.
+    pub destination: MacAddr,
+    /// Its length in bytes.
+    pub bytes: usize,
+}
+
+impl FrameInfo {
+    /// Reads it from the frame; `None` if `frame` is no Ethernet frame.
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let view = Frame::parse(frame).ok()?;
+        Some(Self { source: view.source(), destination: view.destination(), bytes: frame.len() })
+    }
+}
+
+/// How a frame came in.
+#[derive(Clone, Copy, Debug)]
+pub enum Ingress {
+    /// From a local interface.
+    Interface(PortId),
+    /// From a link, with this header.
+    Link(PortId, Header),
+}
+
+/// What a frame goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its network.
+    pub network: NetworkId,
+    /// The rule set that it is forwarded by on its whole way.
+    pub version: RuleVersion,
+    /// How many more daemons it may pass.
+    pub hop_limit: u8,
+}
+
+/// The engine of one worker: rules compiled by its
+/// [`RuleBook`](crate::RuleBook), a private cache, and counters. It does no
+/// I/O: the caller reads frames from ports and delivers them to ports.
+pub struct Forwarder {
+    rules: Reader<RuleTable>,
+    ports: Ports,
+    /// Counts changes of rules and ports; stamps cache entries.
+    epoch: u64,
+    cache: Cache,
+    hop_limit: u8,
+    drops: Drops,
+    traffic: TrafficTable,
+}
+
+impl Forwarder {
+    /// An engine without ports.
+    ///
+    /// `hop_limit` is what frames start with that enter here;
+    /// `cache_capacity` and `traffic_capacity` bound the flows that are cached
+    /// and the address pairs that are counted.
+    pub fn new(
+        rules: Reader<RuleTable>,
+        hop_limit: u8,
+        cache_capacity: usize,
+        traffic_capacity: usize,
+    ) -> Self {
+        Self {
+            rules,
+            ports: Ports::default(),
+            epoch: 0,
+            cache: Cache::new(cache_capacity),
+            hop_limit,
+            drops: Drops::default(),
+            traffic: TrafficTable::new(traffic_capacity),
+        }
+    }
+
+    /// Adds an interface, or changes the network of the one of that name.
+    pub fn add_interface(&mut self, name: InterfaceName, network: NetworkId) -> PortId {
+        self.epoch += 1;
+        self.ports.add_interface(name, network)
+    }
+
+    /// Adds a link; one that exists keeps its id.
+    pub fn add_link(&mut self, link: LinkId) -> PortId {
+        self.epoch += 1;
+        self.ports.add_link(link)
+    }
+
+    /// Forgets a port. Its id may be given to a later one.
+    pub fn remove_port(&mut self, port: PortId) {
+        self.epoch += 1;
+        self.ports.remove(port);
+    }
+
+    /// Takes the newest rules. To be called once before each batch of frames;
+    /// costs one atomic load while nothing has changed.
+    #[inline]
+    pub fn refresh(&mut self) {
+        if self.rules.refresh() {
+            self.epoch += 1;
+        }
+    }
+
+    /// Forwards one frame: calls `deliver` for each of its outputs, with the
+    /// label for those that are links.
+    ///
+    /// `deliver` returns why the output could not take the frame, if so; that
+    /// is counted here, like every other drop.
+    #[inline]
+    pub fn forward(
+        &mut self,
+        ingress: Ingress,
+        frame: FrameInfo,
+        mut deliver: impl FnMut(PortId, &Label) -> Result<(), DropReason>,
+    ) {
+        let Some((key, hop_limit)) = self.classify(ingress, frame) else { return };
+        let at = match self.cache.find(&key, self.epoch) {
+            Some(at) => at,
+            None => self.resolve(key),
+        };
+        let Some(Entry { route, counts, .. }) = self.cache.count(at, frame.bytes as u64) else { return };
+        let label = Label { network: key.network, version: route.version, hop_limit };
+        let (interfaces, links) = route.outputs.split_at(route.interfaces);
+        for reason in &route.lost {
+            self.drops.count(*reason);
+        }
+        for port in interfaces {
+            match deliver(*port, &label) {
+                Ok(()) => {
+                    counts.delivered_frames += 1;
+                    counts.delivered_bytes += frame.bytes as u64;
+                }
+                Err(reason) => self.drops.count(reason),
+            }
+        }
+        if hop_limit == 0 {
+            self.drops.add(DropReason::HopLimit, links.len() as u64);
+            return;
+        }
+        for port in links {
+            if let Err(reason) = deliver(*port, &label) {
+                self.drops.count(reason);
+            }
+        }
+    }
+
+    /// Counts a frame that never got as far as [`Forwarder::forward`].
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.drops.count(reason);
+    }
+
+    /// Counts several such frames.
+    pub fn count_drops(&mut self, reason: DropReason, frames: u64) {
+        self.drops.add(reason, frames);
+    }
+
+    /// Frames dropped, by reason.
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// Hands the counts that the cache holds on to the rules and the traffic
+    /// matrix, so that both are exact.
+    pub fn flush_counts(&mut self) {
+        let traffic = &mut self.traffic;
+        self.cache.take_counts(|entry| give_counts(entry, traffic));
+    }
+
+    /// The local traffic matrix, cumulative, in no particular order.
+    pub fn traffic(&mut self) -> Vec<TrafficEntry> {
+        self.flush_counts();
+        self.traffic.report()
+    }
+
+    /// Traffic of pairs that found the matrix full.
+    pub fn untracked_traffic(&mut self) -> Untracked {
+        self.flush_counts();
+        self.traffic.untracked()
+    }
+
+    /// The frame's flow, and its hop limit when it goes on; `None` if it ends here.
+    fn classify(&mut self, ingress: Ingress, frame: FrameInfo) -> Option<(FlowKey, u8)> {
+        let (ingress, network, version, hop_limit) = match ingress {
+            Ingress::Interface(port) => match self.ports.network_of(port) {
+                Some(network) => (port, network, None, self.hop_limit),
+                None => {
+                    self.drops.count(DropReason::NoInterface);
+                    return None;
+                }
+            },
+            Ingress::Link(port, header) => match header.hop_limit.checked_sub(1) {
+                Some(left) => (port, header.network, Some(header.rule_version), left),
+                None => {
+                    self.drops.count(DropReason::HopLimit);
+                    return None;
+                }
+            },
+        };
+        let FrameInfo { source, destination, .. } = frame;
+        Some((FlowKey { source, destination, network, ingress, version }, hop_limit))
+    }
+
+    /// The path of a frame whose flow is not in the cache.
+    #[cold]
+    fn resolve(&mut self, key: FlowKey) -> usize {
+        let route = self.route(&key);
+        let traffic = &mut self.traffic;
+        self.cache.insert(key, self.epoch, route, |entry| give_counts(entry, traffic))
+    }
+
+    fn route(&self, key: &FlowKey) -> Route {
+        let table = self.rules.get();
+        let version = key.version.unwrap_or_else(|| table.current(key.network));
+        let rules: Box<[_]> = match table.rule_set(key.network, version) {
+            Some(set) => set.lookup(key.source, key.destination).cloned().collect(),
+            None => Box::default(),
+        };
+        let mut outputs = smallvec::SmallVec::new();
+        let mut missing: Vec<(&Action, DropReason)> = Vec::new();
+        for rule in &rules {
+            let action = &rule.rule().action;
+            match self.output(action, key.network) {
+                Ok(port) if port == key.ingress => {}
+                Ok(port) if outputs.contains(&port) => {}
+                Ok(port) => outputs.push(port),
+                Err(_) if missing.iter().any(|(other, _)| *other == action) => {}
+                Err(reason) => missing.push((action, reason)),
+            }
+        }
+        outputs.sort_unstable(); // interfaces first
+        let interfaces = outputs.iter().filter(|port| !port.is_link()).count();
+        let mut lost: Vec<DropReason> = missing.into_iter().map(|(_, reason)| reason).collect();
+        if rules.is_empty() {
+            lost.push(DropReason::NoRule);
+        } else if outputs.is_empty() && lost.is_empty() {
+            lost.push(DropReason::OnlyBack);
+        }
+        Route { outputs, interfaces, lost: lost.into(), version, rules }
+    }
+
+    fn output(&self, action: &Action, network: NetworkId) -> Result<PortId, DropReason> {
+        match action {
+            Action::Edge(edge) => {
+                self.ports.link(&LinkId::new(&edge.from, &edge.to)).ok_or(DropReason::NoLink)
+            }
+            Action::Interface(name) => match self.ports.interface(name) {
+                None => Err(DropReason::NoInterface),
+                Some((_, other)) if other != network => Err(DropReason::WrongNetwork),
+                Some((port, _)) => Ok(port),
+            },
+        }
+    }
+}
+
+fn give_counts(entry: &Entry, traffic: &mut TrafficTable) {
+    let counts = entry.counts;
+    if counts.frames == 0 {
+        return;
+    }
+    for rule in &entry.route.rules {
+        rule.count(counts.frames, counts.bytes);
+    }
+    let from_here = !entry.key.ingress.is_link();
+    let pair = PairCounts {
+        sent_frames: if from_here { counts.frames } else { 0 },
+        sent_bytes: if from_here { counts.bytes } else { 0 },
+        received_frames: counts.delivered_frames,
+        received_bytes: counts.delivered_bytes,
+    };
+    traffic.add(entry.key.network, entry.key.source, entry.key.destination, pair);
+}

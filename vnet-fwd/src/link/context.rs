@@ -1,0 +1,165 @@
+//! What a link needs to know and may do while it handles an event.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use vnet_core::encap::{Header, Kind};
+use vnet_core::{HostName, LinkId, NetworkId, RuleVersion};
+
+use super::machine::Link;
+use super::message::{Close, CloseReason, Incarnations};
+use super::set::{Action, ConnectionId};
+use super::timing::LinkTiming;
+
+/// Where a message comes from or goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Datagrams to and from this address.
+    Udp(SocketAddr),
+    /// A TCP connection.
+    Tcp(ConnectionId),
+}
+
+impl Path {
+    pub(super) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(address) => Some(address),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// What the links of one daemon share.
+pub(super) struct Shared {
+    pub(super) host: HostName,
+    pub(super) incarnation: u64,
+    pub(super) timing: LinkTiming,
+    pub(super) origin: Instant,
+    pub(super) rng: StdRng,
+    pub(super) next_connection: u64,
+    pub(super) actions: VecDeque<Action>,
+}
+
+impl Shared {
+    pub(super) fn new(host: HostName, incarnation: u64, timing: LinkTiming, now: Instant) -> Self {
+        Self {
+            host,
+            incarnation,
+            timing: timing.at_least_a_millisecond(),
+            // A second back, so that no message has the timestamp 0, which means none.
+            origin: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
+            rng: StdRng::seed_from_u64(incarnation),
+            next_connection: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn context(&mut self, now: Instant) -> Context<'_> {
+        Context {
+            now,
+            host: &self.host,
+            incarnation: self.incarnation,
+            timing: self.timing,
+            origin: self.origin,
+            rng: &mut self.rng,
+            next_connection: &mut self.next_connection,
+            actions: &mut self.actions,
+        }
+    }
+}
+
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) host: &'a HostName,
+    pub(super) incarnation: u64,
+    pub(super) timing: LinkTiming,
+    origin: Instant,
+    rng: &'a mut StdRng,
+    next_connection: &'a mut u64,
+    actions: &'a mut VecDeque<Action>,
+}
+
+impl Context<'_> {
+    /// Our clock, in nanoseconds: the timestamps of our messages.
+    pub(super) fn clock(&self) -> u64 {
+        nanoseconds(self.origin, self.now)
+    }
+
+    /// Sends a message of `link`.
+    pub(super) fn send(&mut self, link: &mut Link, path: Path, kind: Kind, body: &[u8]) {
+        let message = self.message(kind, link.sequence, body);
+        link.sequence += 1;
+        link.counters.sent(message.len());
+        self.actions.push_back(Action::Send { path, message });
+    }
+
+    /// Sends a message that belongs to no link.
+    pub(super) fn send_alone(&mut self, path: Path, kind: Kind, body: &[u8]) {
+        let message = self.message(kind, 0, body);
+        self.actions.push_back(Action::Send { path, message });
+    }
+
+    pub(super) fn close(&self, reason: CloseReason, echo: u64, to: &HostName) -> Close {
+        let host = self.host;
+        let text = match reason {
+            CloseReason::NoSuchLink => format!("{host} has no link with {to}"),
+            CloseReason::NoSession => format!("{host} knows of no session; it may have restarted"),
+            CloseReason::Removed => format!("{host} has removed the link"),
+            CloseReason::Duplicate => "another connection serves the link".to_owned(),
+            CloseReason::OtherKind => format!("{host} has this link over the other of UDP and TCP"),
+            CloseReason::Other => String::new(),
+        };
+        let incarnations = Incarnations { sender: self.incarnation, receiver: 0 };
+        Close { incarnations, echo, reason, text }
+    }
+
+    pub(super) fn dial(&mut self, address: SocketAddr) -> ConnectionId {
+        let connection = ConnectionId(*self.next_connection);
+        *self.next_connection += 1;
+        self.actions.push_back(Action::Dial { connection, address });
+        connection
+    }
+
+    /// Closes the connection, if `path` is one.
+    pub(super) fn hang_up(&mut self, path: Path) {
+        if let Path::Tcp(connection) = path {
+            self.actions.push_back(Action::HangUp { connection });
+        }
+    }
+
+    pub(super) fn up(&mut self, link: LinkId) {
+        self.actions.push_back(Action::Up { link });
+    }
+
+    pub(super) fn down(&mut self, link: LinkId, why: String) {
+        self.actions.push_back(Action::Down { link, why });
+    }
+
+    /// The pause after the `step`th try, with up to a quarter taken off at
+    /// random, so that many links do not try in step.
+    pub(super) fn backoff(&mut self, step: u32) -> Duration {
+        let LinkTiming { backoff_first, backoff_last, .. } = self.timing;
+        let full = backoff_first.saturating_mul(1 << step.min(20)).min(backoff_last);
+        full.mul_f64(self.rng.random_range(0.75..=1.0))
+    }
+
+    fn message(&self, kind: Kind, sequence: u64, body: &[u8]) -> Vec<u8> {
+        let header = Header {
+            kind,
+            hop_limit: 0,
+            rule_version: RuleVersion::default(),
+            network: NetworkId::default(),
+            sequence,
+            timestamp: self.clock(),
+        };
+        [&header.encode(), body].concat()
+    }
+}
+
+/// A clock of nanoseconds since `origin`.
+pub(super) fn nanoseconds(origin: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(origin).as_nanos() as u64
+}

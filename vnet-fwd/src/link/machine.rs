@@ -1,0 +1,499 @@
+//! One link: how its end here comes up, stays up, moves and goes down.
+//!
+//! An end that knows where its peer is sends `Hello`, again and again with
+//! growing pauses, until a `HelloAck` proves that the peer hears it: then it is
+//! up. The peer, which has only been spoken to so far, keeps the other end as a
+//! *candidate* and is up with the first message that proves that its `HelloAck`
+//! was heard. A session is replaced only by a candidate that has proved itself,
+//! so no stray or delayed `Hello` can take a link down.
+//!
+//! While up, the opener probes with `Keepalive`s and the other end answers; a
+//! probe that stays unanswered is repeated four times as fast. Each message
+//! echoes the last one heard, so both ends have proof. Without proof for
+//! [`dead_after`](super::LinkTiming::dead_after) the link is down.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vnet_core::encap::Kind;
+use vnet_core::{HostName, LinkKind};
+
+use super::context::{Context, Path};
+use super::message::{Close, CloseReason, Greeting, Incarnations, Pulse};
+use super::set::ConnectionId;
+use crate::stats::PortCounters;
+
+/// A peer that has proved that it hears us.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) path: Path,
+    pub(super) incarnation: u64,
+    /// Our clock when it began, in nanoseconds.
+    started: u64,
+    /// When the peer's last message that we know to be heard was sent by us.
+    proven: Instant,
+    /// When to probe, unless there is proof before.
+    probe: Instant,
+    /// The last message with a time to echo: the peer's clock, and when it came.
+    heard: Option<(u64, Instant)>,
+    /// The greatest sequence number that came.
+    pub(super) newest: u64,
+}
+
+/// A peer that has greeted us and not proved anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) path: Path,
+    incarnation: u64,
+    since: Instant,
+}
+
+/// Our own try to reach the peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// How many have failed since the link went down.
+    step: u32,
+    /// When to go on: to the next try, or to giving this one up.
+    next: Instant,
+    /// TCP: the connection of this try, and whether it is open.
+    pub(super) connection: Option<(ConnectionId, bool)>,
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) spec: vnet_core::Link,
+    pub(super) peer: HostName,
+    /// Where the operator says the peer is.
+    pub(super) target: Option<SocketAddr>,
+    /// Where a UDP peer was last, for when nobody says.
+    pub(super) learned: Option<SocketAddr>,
+    pub(super) session: Option<Session>,
+    pub(super) candidate: Option<Candidate>,
+    pub(super) attempt: Option<Attempt>,
+    /// Counts our messages.
+    pub(super) sequence: u64,
+    pub(super) counters: PortCounters,
+    pub(super) times_up: u64,
+    pub(super) round_trip: Option<Duration>,
+    /// When the link last came up or went down.
+    pub(super) changed: Instant,
+    /// Why it went down.
+    pub(super) fell: Option<String>,
+    /// When the first try since then was made.
+    pub(super) trying_since: Option<Instant>,
+    /// What the kernel last said of a try, and when.
+    pub(super) error: Option<(Instant, String)>,
+    /// What the peer last said against it, and when.
+    pub(super) refusal: Option<(Instant, String)>,
+}
+
+impl Link {
+    pub(super) fn new(spec: vnet_core::Link, peer: HostName, now: Instant) -> Self {
+        Self {
+            spec,
+            peer,
+            target: None,
+            learned: None,
+            session: None,
+            candidate: None,
+            attempt: None,
+            sequence: 0,
+            counters: PortCounters::default(),
+            times_up: 0,
+            round_trip: None,
+            changed: now,
+            fell: None,
+            trying_since: None,
+            error: None,
+            refusal: None,
+        }
+    }
+
+    /// The operator says where the peer is: goes there. A session is kept until
+    /// the peer answers from the new place.
+    pub(super) fn set_target(&mut self, target: SocketAddr, cx: &mut Context<'_>) {
+        let known = self.target == Some(target) && (self.session.is_some() || self.attempt.is_some());
+        self.target = Some(target);
+        if !known && self.path() != Some(Path::Udp(target)) {
+            self.begin_attempt(Duration::ZERO, cx);
+        }
+    }
+
+    /// When [`Link::on_time`] wants to be called.
+    pub(super) fn deadline(&self, cx: &Context<'_>) -> Option<Instant> {
+        let dead_after = cx.timing.dead_after;
+        let session = self.session.as_ref().map(|s| s.probe.min(s.proven + dead_after));
+        let candidate = self.candidate.map(|c| c.since + dead_after);
+        let attempt = self.attempt.map(|a| a.next);
+        [session, candidate, attempt].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self, cx: &mut Context<'_>) {
+        if let Some(session) = &mut self.session {
+            let silence = cx.now.saturating_duration_since(session.proven);
+            if silence >= cx.timing.dead_after {
+                let why = format!("no sign of life from {} for {:.1} s", self.peer, silence.as_secs_f64());
+                self.go_down(why, Duration::ZERO, cx);
+            } else if cx.now >= session.probe {
+                self.probe(cx);
+            }
+        }
+        if let Some(candidate) = self.candidate
+            && cx.now.saturating_duration_since(candidate.since) >= cx.timing.dead_after
+        {
+            self.drop_candidate(cx);
+        }
+        if let Some(attempt) = self.attempt
+            && cx.now >= attempt.next
+        {
+            self.try_now(attempt, cx);
+        }
+    }
+
+    /// The peer greets.
+    pub(super) fn on_hello(&mut self, path: Path, hello: &Greeting, timestamp: u64, cx: &mut Context<'_>) {
+        if let (Path::Tcp(connection), Some(Attempt { connection: Some((own, true)), .. })) =
+            (path, self.attempt)
+            && self.spec.opener == *cx.host
+            && connection != own
+        {
+            // Both ends have dialled. The opener's connection stays.
+            self.refuse(path, CloseReason::Duplicate, timestamp, cx);
+            cx.hang_up(path);
+            return;
+        }
+        let known = self
+            .session
+            .as_ref()
+            .is_some_and(|s| s.path == path && s.incarnation == hello.incarnations.sender);
+        if !known {
+            if self.candidate.is_some_and(|c| c.path != path) {
+                self.drop_candidate(cx);
+            }
+            let incarnation = hello.incarnations.sender;
+            self.candidate = Some(Candidate { path, incarnation, since: cx.now });
+            self.yield_dialling(path, cx);
+        }
+        let greeting = Greeting {
+            incarnations: Incarnations { sender: cx.incarnation, receiver: hello.incarnations.sender },
+            echo: timestamp,
+            from: cx.host.clone(),
+            to: self.peer.clone(),
+        };
+        cx.send(self, path, Kind::HelloAck, &greeting.encode());
+    }
+
+    /// The peer answers a greeting of ours.
+    pub(super) fn on_hello_ack(&mut self, path: Path, ack: &Greeting, timestamp: u64, cx: &mut Context<'_>) {
+        let age = cx.clock().saturating_sub(ack.echo);
+        let fresh = ack.echo <= cx.clock() && u128::from(age) < cx.timing.dead_after.as_nanos();
+        if !fresh || ack.incarnations.receiver != cx.incarnation {
+            return;
+        }
+        let sender = ack.incarnations.sender;
+        if !self.session.as_ref().is_some_and(|s| s.path == path && s.incarnation == sender) {
+            // The answer to a try that is over is no news of where the peer is.
+            let Some(attempt) = self.attempt else { return };
+            if matches!(path, Path::Tcp(c) if attempt.connection.is_none_or(|(own, _)| own != c)) {
+                return;
+            }
+            self.establish(path, sender, cx);
+        }
+        self.hear(timestamp, ack.echo, 0, cx);
+        // So that the peer has its proof at once.
+        self.probe(cx);
+    }
+
+    /// A sign of life. `false`: there is no session that it belongs to.
+    pub(super) fn on_pulse(
+        &mut self,
+        path: Path,
+        pulse: &Pulse,
+        (sequence, timestamp): (u64, u64),
+        is_question: bool,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if pulse.incarnations.receiver != cx.incarnation {
+            return false;
+        }
+        let sender = pulse.incarnations.sender;
+        if self.candidate.is_some_and(|c| c.path == path && c.incarnation == sender) {
+            self.establish(path, sender, cx);
+        }
+        let Some(session) = self.session.as_mut().filter(|s| s.incarnation == sender) else { return false };
+        if session.path != path {
+            // An older message than the last is no news of where the peer is.
+            if sequence <= session.newest || matches!(path, Path::Tcp(_)) {
+                return true;
+            }
+            session.path = path;
+            self.learned = path.address();
+        }
+        session.newest = session.newest.max(sequence);
+        self.hear(timestamp, pulse.echo, pulse.delay, cx);
+        if is_question {
+            self.pulse(Kind::KeepaliveAck, cx);
+        }
+        true
+    }
+
+    /// A frame came from the candidate's path: the peer is up, so it has heard us.
+    pub(super) fn on_candidate_frame(&mut self, cx: &mut Context<'_>) {
+        if let Some(candidate) = self.candidate {
+            self.establish(candidate.path, candidate.incarnation, cx);
+        }
+    }
+
+    /// The peer refuses the link or takes it down.
+    pub(super) fn on_close(&mut self, path: Path, close: &Close, cx: &mut Context<'_>) {
+        let from_session = self.session.as_ref().is_some_and(|s| {
+            // It answers a message of this session, which a stranger can't name.
+            let ours = (s.started..=cx.clock()).contains(&close.echo);
+            let theirs = close.reason == CloseReason::Removed && close.incarnations.sender == s.incarnation;
+            s.path == path && (ours || theirs)
+        });
+        if from_session {
+            let why = format!("{} says: {}", self.peer, close.text);
+            let pause = match close.reason {
+                CloseReason::NoSession => Duration::ZERO,
+                _ => cx.timing.backoff_first,
+            };
+            self.go_down(why, pause, cx);
+        } else if self.session.is_none() && close.reason != CloseReason::NoSession {
+            self.refusal = Some((cx.now, close.text.clone()));
+        }
+    }
+
+    /// The connection that a try had dialled is open.
+    pub(super) fn on_connected(&mut self, connection: ConnectionId, cx: &mut Context<'_>) {
+        if let Some(Attempt { connection: Some((own, open)), .. }) = &mut self.attempt
+            && *own == connection
+        {
+            *open = true;
+            self.greet(Path::Tcp(connection), cx);
+        }
+    }
+
+    /// A connection of this link failed, could not be opened, or was closed by
+    /// the peer.
+    pub(super) fn on_disconnected(&mut self, connection: ConnectionId, why: &str, cx: &mut Context<'_>) {
+        let path = Path::Tcp(connection);
+        if self.candidate.is_some_and(|c| c.path == path) {
+            self.candidate = None;
+        }
+        if self.session.as_ref().is_some_and(|s| s.path == path) {
+            let why = format!("the connection to {} ended: {why}", self.peer);
+            self.go_down(why, cx.timing.backoff_first, cx);
+        } else if let Some(attempt) = &mut self.attempt
+            && attempt.connection.is_some_and(|(own, _)| own == connection)
+        {
+            attempt.connection = None;
+            attempt.next = cx.now + cx.backoff(attempt.step);
+            attempt.step += 1;
+            self.error = Some((cx.now, why.to_owned()));
+        }
+    }
+
+    /// Takes this end away, and tells the peer.
+    pub(super) fn on_removed(&mut self, cx: &mut Context<'_>) {
+        if let Some(session) = self.session.take() {
+            let echo = session.heard.map_or(0, |(timestamp, _)| timestamp);
+            self.refuse(session.path, CloseReason::Removed, echo, cx);
+            cx.hang_up(session.path);
+        }
+        self.drop_candidate(cx);
+        self.end_attempt(None, cx);
+    }
+
+    /// Where its messages go now.
+    pub(super) fn path(&self) -> Option<Path> {
+        self.session.as_ref().map(|s| s.path)
+    }
+
+    /// Where a UDP peer should be.
+    pub(super) fn udp_target(&self) -> Option<SocketAddr> {
+        self.target.or(self.learned)
+    }
+
+    fn establish(&mut self, path: Path, incarnation: u64, cx: &mut Context<'_>) {
+        let old = self.session.take();
+        let restarted = old.as_ref().is_some_and(|s| s.incarnation != incarnation);
+        if let Some(old) = &old
+            && old.path != path
+        {
+            cx.hang_up(old.path);
+        }
+        if restarted {
+            cx.down(self.spec.id(), format!("{} has restarted", self.peer));
+        }
+        let same = old.filter(|_| !restarted);
+        if same.is_none() {
+            self.times_up += 1;
+            self.changed = cx.now;
+            self.round_trip = None;
+            cx.up(self.spec.id());
+        }
+        self.session = Some(Session {
+            path,
+            incarnation,
+            started: cx.clock(),
+            proven: cx.now,
+            probe: cx.now + self.pause_between_probes(cx),
+            heard: None,
+            newest: same.map_or(0, |s| s.newest),
+        });
+        self.learned = path.address();
+        if self.candidate.is_some_and(|c| c.path == path) {
+            self.candidate = None;
+        } else {
+            self.drop_candidate(cx);
+        }
+        self.end_attempt(Some(path), cx);
+        (self.fell, self.trying_since, self.error, self.refusal) = (None, None, None, None);
+    }
+
+    fn go_down(&mut self, why: String, pause: Duration, cx: &mut Context<'_>) {
+        let Some(session) = self.session.take() else { return };
+        cx.hang_up(session.path);
+        cx.down(self.spec.id(), why.clone());
+        self.changed = cx.now;
+        self.fell = Some(why);
+        self.begin_attempt(pause, cx);
+        // Before the first try, what the last ones brought is no news.
+        (self.trying_since, self.error, self.refusal) = (None, None, None);
+    }
+
+    /// A message was heard that says when it was sent, and perhaps which of
+    /// ours its sender had heard.
+    fn hear(&mut self, timestamp: u64, echo: u64, delay: u64, cx: &mut Context<'_>) {
+        let pause = self.pause_between_probes(cx);
+        let Some(session) = &mut self.session else { return };
+        session.heard = Some((timestamp, cx.now));
+        let clock = cx.clock();
+        if echo == 0 || echo > clock {
+            return;
+        }
+        let age = Duration::from_nanos(clock - echo);
+        let Some(sent) = cx.now.checked_sub(age) else { return };
+        session.proven = session.proven.max(sent);
+        session.probe = cx.now + pause;
+        let sample = age.saturating_sub(Duration::from_nanos(delay));
+        // RFC 6298, section 2: an eighth of the new sample.
+        self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+    }
+
+    /// The opener asks, the other end only when it has not been asked for long.
+    fn pause_between_probes(&self, cx: &Context<'_>) -> Duration {
+        let keepalive = cx.timing.keepalive;
+        if self.spec.opener == *cx.host { keepalive } else { keepalive * 3 / 2 }
+    }
+
+    fn probe(&mut self, cx: &mut Context<'_>) {
+        if let Some(session) = &mut self.session {
+            session.probe = cx.now + cx.timing.keepalive / 4;
+        }
+        self.pulse(Kind::Keepalive, cx);
+    }
+
+    fn pulse(&mut self, kind: Kind, cx: &mut Context<'_>) {
+        let Some(session) = &self.session else { return };
+        let (echo, delay) = match session.heard {
+            Some((timestamp, at)) => (timestamp, cx.now.saturating_duration_since(at).as_nanos() as u64),
+            None => (0, 0),
+        };
+        let incarnations = Incarnations { sender: cx.incarnation, receiver: session.incarnation };
+        let path = session.path;
+        cx.send(self, path, kind, &Pulse { incarnations, echo, delay }.encode());
+    }
+
+    fn greet(&mut self, path: Path, cx: &mut Context<'_>) {
+        let greeting = Greeting {
+            incarnations: Incarnations { sender: cx.incarnation, receiver: 0 },
+            echo: 0,
+            from: cx.host.clone(),
+            to: self.peer.clone(),
+        };
+        cx.send(self, path, Kind::Hello, &greeting.encode());
+    }
+
+    fn refuse(&mut self, path: Path, reason: CloseReason, echo: u64, cx: &mut Context<'_>) {
+        let close = cx.close(reason, echo, &self.peer);
+        cx.send(self, path, Kind::Close, &close.encode());
+    }
+
+    fn begin_attempt(&mut self, pause: Duration, cx: &mut Context<'_>) {
+        self.end_attempt(None, cx);
+        let place = if self.spec.kind == LinkKind::Udp { self.udp_target() } else { self.target };
+        if place.is_some() {
+            let next = cx.now + pause.max(self.first_pause(cx));
+            self.attempt = Some(Attempt { step: 0, next, connection: None });
+        }
+    }
+
+    fn try_now(&mut self, mut attempt: Attempt, cx: &mut Context<'_>) {
+        self.trying_since.get_or_insert(cx.now);
+        match self.spec.kind {
+            LinkKind::Udp => {
+                // A peer that has moved may be where it last was, or where it should be.
+                let last = self.learned.filter(|_| attempt.step % 2 == 1);
+                let address = last.or(self.udp_target());
+                attempt.next = cx.now + cx.backoff(attempt.step);
+                attempt.step += 1;
+                self.attempt = Some(attempt);
+                if let Some(address) = address {
+                    self.greet(Path::Udp(address), cx);
+                }
+            }
+            LinkKind::Tcp => {
+                if let Some((connection, open)) = attempt.connection.take() {
+                    cx.hang_up(Path::Tcp(connection));
+                    let what = if open { "greeting" } else { "connection request" };
+                    self.error = Some((cx.now, format!("no answer to the {what}")));
+                }
+                if let Some(address) = self.target {
+                    attempt.connection = Some((cx.dial(address), false));
+                }
+                attempt.next = cx.now + cx.timing.backoff_last;
+                self.attempt = Some(attempt);
+            }
+        }
+    }
+
+    /// Ends our own try, and its connection unless that is the one to `keep`.
+    fn end_attempt(&mut self, keep: Option<Path>, cx: &mut Context<'_>) {
+        if let Some(Attempt { connection: Some((connection, _)), .. }) = self.attempt.take()
+            && keep != Some(Path::Tcp(connection))
+        {
+            cx.hang_up(Path::Tcp(connection));
+        }
+    }
+
+    /// The peer's connection has come first: ours waits whether that works out.
+    fn yield_dialling(&mut self, path: Path, cx: &mut Context<'_>) {
+        if let (Path::Tcp(connection), Some(attempt)) = (path, &mut self.attempt)
+            && attempt.connection.is_none_or(|(own, _)| own != connection)
+        {
+            attempt.next = cx.now + cx.timing.dead_after;
+            if let Some((own, _)) = attempt.connection.take() {
+                cx.hang_up(Path::Tcp(own));
+            }
+        }
+    }
+
+    fn drop_candidate(&mut self, cx: &mut Context<'_>) {
+        if let Some(candidate) = self.candidate.take()
+            && self.path() != Some(candidate.path)
+        {
+            cx.hang_up(candidate.path);
+        }
+    }
+
+    /// Over TCP the opener dials. The other end does so only if it waits in vain,
+    /// so that the two do not cross.
+    fn first_pause(&self, cx: &Context<'_>) -> Duration {
+        let passive = self.spec.kind == LinkKind::Tcp && self.spec.opener != *cx.host;
+        if passive { cx.timing.keepalive } else { Duration::ZERO }
+    }
+}

@@ -1,0 +1,493 @@
+//! All links of one daemon: whose message it is, whose timer is due.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vnet_core::control::{LinkStatus, PortState};
+use vnet_core::encap::{HEADER, Header, Kind};
+use vnet_core::{HostName, LinkId, LinkKind};
+
+use super::context::{Path, Shared, nanoseconds};
+use super::machine::Link;
+use super::message::{Close, CloseReason, Greeting, Pulse};
+use super::status;
+use super::timing::LinkTiming;
+use crate::engine::Label;
+use crate::limit::RateLimit;
+use crate::stats::DropReason;
+
+/// How many accepted connections may be waiting to say which link they are of.
+const MAX_STRANGERS: usize = 1024;
+
+/// A TCP connection, as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What the caller is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a message.
+    Send {
+        /// Where to.
+        path: Path,
+        /// Header and body.
+        message: Vec<u8>,
+    },
+    /// Open a connection, and report with [`LinkSet::connected`] or
+    /// [`LinkSet::disconnected`].
+    Dial {
+        /// What to call it.
+        connection: ConnectionId,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Send what is under way if it goes at once, then close the connection.
+    HangUp {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// The link carries frames from now on.
+    Up {
+        /// Which.
+        link: LinkId,
+    },
+    /// The link carries no frames from now on.
+    Down {
+        /// Which.
+        link: LinkId,
+        /// What was seen.
+        why: String,
+    },
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// A frame of an up link, behind this header.
+    Frame {
+        /// The index of the link.
+        link: usize,
+        /// The header.
+        header: Header,
+    },
+    /// A message between daemons; it has been dealt with.
+    Handled,
+}
+
+struct Slot {
+    link: Link,
+    /// The link's entry in `timers`.
+    timer: Option<Instant>,
+    /// The link's entries in `addresses`.
+    addresses: [Option<SocketAddr>; 2],
+}
+
+struct Connection {
+    /// `None` until the connection's `Hello`.
+    link: Option<usize>,
+}
+
+/// The links of one daemon as one state machine without I/O: messages, times and
+/// what became of connections go in; [`Action`]s come out of
+/// [`LinkSet::poll_action`], to be carried out after every call.
+pub struct LinkSet {
+    shared: Shared,
+    slots: Vec<Option<Slot>>,
+    by_peer: HashMap<HostName, usize>,
+    addresses: HashMap<SocketAddr, usize>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// Accepted connections by age; some have found their link since.
+    strangers: VecDeque<(Instant, ConnectionId)>,
+    timers: BTreeSet<(Instant, usize)>,
+    refusals: RateLimit,
+}
+
+impl LinkSet {
+    /// No links yet, for the daemon on `host` in its run `incarnation`, which
+    /// also seeds the jitter.
+    pub fn new(host: HostName, incarnation: u64, timing: LinkTiming, now: Instant) -> Self {
+        Self {
+            shared: Shared::new(host, incarnation, timing, now),
+            slots: Vec::new(),
+            by_peer: HashMap::new(),
+            addresses: HashMap::new(),
+            connections: HashMap::new(),
+            strangers: VecDeque::new(),
+            timers: BTreeSet::new(),
+            refusals: RateLimit::new(50, Duration::from_millis(20)),
+        }
+    }
+
+    /// The link at `index`.
+    pub fn get(&self, index: usize) -> Option<&vnet_core::Link> {
+        self.slot(index).map(|link| &link.spec)
+    }
+
+    /// The index of the link to `peer`.
+    pub fn index_of(&self, peer: &HostName) -> Option<usize> {
+        self.by_peer.get(peer).copied()
+    }
+
+    /// Keeps a link under `index`, which is free. `None` if this host is not
+    /// one of its ends.
+    pub fn insert(&mut self, index: usize, spec: vnet_core::Link, now: Instant) -> Option<()> {
+        let peer = spec.id().peer_of(&self.shared.host)?.clone();
+        self.by_peer.insert(peer.clone(), index);
+        self.slots.resize_with(self.slots.len().max(index + 1), || None);
+        let link = Link::new(spec, peer, now);
+        self.slots[index] = Some(Slot { link, timer: None, addresses: [None; 2] });
+        Some(())
+    }
+
+    /// Says where the peer of a link is.
+    pub fn set_target(&mut self, index: usize, target: SocketAddr, now: Instant) {
+        self.with(index, now, |link, cx| link.set_target(target, cx));
+        self.on_time(now);
+    }
+
+    /// Takes this end of a link away, and tells the peer.
+    pub fn remove(&mut self, index: usize, now: Instant) {
+        self.with(index, now, |link, cx| link.on_removed(cx));
+        if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
+            self.by_peer.remove(&slot.link.peer);
+        }
+    }
+
+    /// Takes a message that came over `path`. The error says why it counts as dropped.
+    #[inline]
+    pub fn receive(&mut self, path: Path, message: &[u8], now: Instant) -> Result<Inbound, DropReason> {
+        let (header, body) = Header::decode(message).map_err(|_| DropReason::BadMessage)?;
+        if header.kind != Kind::Frame {
+            return self.receive_control(path, header, body, now).map(|()| Inbound::Handled);
+        }
+        let index = self.index_at(path);
+        if let Some(index) = index
+            && let Some(Some(Slot { link, .. })) = self.slots.get_mut(index)
+        {
+            if let Some(session) = &mut link.session
+                && session.path == path
+            {
+                session.newest = session.newest.max(header.sequence);
+                link.counters.received(message.len());
+                return Ok(Inbound::Frame { link: index, header });
+            }
+            if link.candidate.is_some_and(|c| c.path == path) {
+                link.counters.received(message.len());
+                self.with(index, now, |link, cx| link.on_candidate_frame(cx));
+                return Ok(Inbound::Frame { link: index, header });
+            }
+        }
+        self.refuse(path, CloseReason::NoSession, header.timestamp, now);
+        Err(DropReason::UnknownPeer)
+    }
+
+    /// Writes the header of a frame for the link at `index`, and says where to
+    /// send both.
+    #[inline]
+    pub fn stamp(
+        &mut self,
+        index: usize,
+        label: &Label,
+        now: Instant,
+        header: &mut [u8; HEADER],
+    ) -> Result<Path, DropReason> {
+        let Some(Some(Slot { link, .. })) = self.slots.get_mut(index) else {
+            return Err(DropReason::NoLink);
+        };
+        let Some(path) = link.path() else { return Err(DropReason::LinkDown) };
+        *header = Header {
+            kind: Kind::Frame,
+            hop_limit: label.hop_limit,
+            rule_version: label.version,
+            network: label.network,
+            sequence: link.sequence,
+            timestamp: nanoseconds(self.shared.origin, now),
+        }
+        .encode();
+        link.sequence += 1;
+        Ok(path)
+    }
+
+    /// Counts a stamped frame of `bytes` that was sent.
+    #[inline]
+    pub fn sent(&mut self, index: usize, bytes: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(index) {
+            slot.link.counters.sent(bytes);
+        }
+    }
+
+    /// Counts a stamped frame that could not be sent.
+    pub fn not_sent(&mut self, index: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(index) {
+            slot.link.counters.send_errors += 1;
+        }
+    }
+
+    /// Names a connection that was accepted; `None`: close it, there are too
+    /// many that haven't said what they are for.
+    pub fn accept(&mut self, now: Instant) -> Option<ConnectionId> {
+        self.expire_strangers(now);
+        if self.strangers.len() >= MAX_STRANGERS {
+            return None;
+        }
+        let connection = ConnectionId(self.shared.next_connection);
+        self.shared.next_connection += 1;
+        self.connections.insert(connection, Connection { link: None });
+        self.strangers.push_back((now, connection));
+        Some(connection)
+    }
+
+    /// A connection that was dialled is open.
+    pub fn connected(&mut self, connection: ConnectionId, now: Instant) {
+        if let Some(index) = self.index_at(Path::Tcp(connection)) {
+            self.with(index, now, |link, cx| link.on_connected(connection, cx));
+        }
+    }
+
+    /// A connection has ended, or could not be opened.
+    pub fn disconnected(&mut self, connection: ConnectionId, why: &str, now: Instant) {
+        let link = self.connections.remove(&connection).and_then(|c| c.link);
+        if let Some(index) = link {
+            self.with(index, now, |link, cx| link.on_disconnected(connection, why, cx));
+        }
+    }
+
+    /// The kernel says that datagrams to `address` don't arrive.
+    pub fn unreachable(&mut self, address: SocketAddr, why: &str, now: Instant) {
+        for slot in self.slots.iter_mut().flatten() {
+            let link = &mut slot.link;
+            let tried = link.session.is_none() && link.spec.kind == LinkKind::Udp;
+            if tried && (link.target == Some(address) || link.learned == Some(address)) {
+                link.error = Some((now, why.to_owned()));
+            }
+        }
+    }
+
+    /// When [`LinkSet::on_time`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        let stranger = self.strangers.front().map(|(since, _)| *since + self.shared.timing.dead_after);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [stranger, timer].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn on_time(&mut self, now: Instant) {
+        while let Some((at, index)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.with(index, now, |link, cx| link.on_time(cx));
+        }
+        self.expire_strangers(now);
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.shared.actions.pop_front()?;
+        if let Action::HangUp { connection } = action {
+            self.connections.remove(&connection);
+        }
+        Some(action)
+    }
+
+    /// All links, ordered by their ends.
+    pub fn status(&self, now: Instant) -> Vec<LinkStatus> {
+        let backoff = self.shared.timing.backoff_last;
+        let status = |slot: &Slot| status::of(&slot.link, backoff, now);
+        let mut all: Vec<LinkStatus> = self.slots.iter().flatten().map(status).collect();
+        all.sort_by_cached_key(|status| status.link.id());
+        all
+    }
+
+    /// Is the link at `index` up?
+    pub fn is_up(&self, index: usize) -> bool {
+        self.slot(index).is_some_and(|link| link.session.is_some())
+    }
+
+    /// The state of the link at `index`.
+    pub fn state(&self, index: usize, now: Instant) -> Option<PortState> {
+        self.slot(index).map(|link| status::of(link, self.shared.timing.backoff_last, now).state)
+    }
+
+    fn receive_control(
+        &mut self,
+        path: Path,
+        header: Header,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let bytes = HEADER + body.len();
+        let numbers = (header.sequence, header.timestamp);
+        match header.kind {
+            Kind::Frame => {}
+            Kind::Hello | Kind::HelloAck => {
+                let greeting = Greeting::decode(body).map_err(|_| DropReason::BadMessage)?;
+                self.greeting(path, &greeting, header, bytes, now)?;
+            }
+            Kind::Keepalive | Kind::KeepaliveAck => {
+                let pulse = Pulse::decode(body).map_err(|_| DropReason::BadMessage)?;
+                let question = header.kind == Kind::Keepalive;
+                let known =
+                    self.index_at(path).or_else(|| self.index_by_incarnation(pulse.incarnations.sender));
+                let belongs = known.is_some_and(|index| {
+                    self.count_received(index, bytes);
+                    self.with(index, now, |link, cx| link.on_pulse(path, &pulse, numbers, question, cx))
+                        .unwrap_or(false)
+                });
+                if !belongs {
+                    self.refuse(path, CloseReason::NoSession, header.timestamp, now);
+                    return Err(DropReason::UnknownPeer);
+                }
+            }
+            Kind::Close => {
+                let close = Close::decode(body).map_err(|_| DropReason::BadMessage)?;
+                let index = self.index_at(path).or_else(|| self.index_by_target(path));
+                let index = index.ok_or(DropReason::UnknownPeer)?;
+                self.count_received(index, bytes);
+                self.with(index, now, |link, cx| link.on_close(path, &close, cx));
+            }
+        }
+        Ok(())
+    }
+
+    fn greeting(
+        &mut self,
+        path: Path,
+        greeting: &Greeting,
+        header: Header,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let asks = header.kind == Kind::Hello;
+        let index = self.index_of(&greeting.from).filter(|_| greeting.to == self.shared.host);
+        let Some(index) = index else {
+            if asks {
+                self.refuse_link(path, CloseReason::NoSuchLink, header.timestamp, &greeting.from, now);
+            }
+            return Err(DropReason::UnknownPeer);
+        };
+        let kind = match path {
+            Path::Udp(_) => LinkKind::Udp,
+            Path::Tcp(_) => LinkKind::Tcp,
+        };
+        if self.slot(index).is_some_and(|link| link.spec.kind != kind) {
+            self.refuse_link(path, CloseReason::OtherKind, header.timestamp, &greeting.from, now);
+            return Err(DropReason::UnknownPeer);
+        }
+        if let Path::Tcp(connection) = path
+            && let Some(connection) = self.connections.get_mut(&connection)
+        {
+            if connection.link.is_some_and(|other| other != index) {
+                return Err(DropReason::BadMessage);
+            }
+            connection.link = Some(index);
+        }
+        self.count_received(index, bytes);
+        self.with(index, now, |link, cx| {
+            if asks {
+                link.on_hello(path, greeting, header.timestamp, cx);
+            } else {
+                link.on_hello_ack(path, greeting, header.timestamp, cx);
+            }
+        });
+        Ok(())
+    }
+
+    /// Answers a message that no link is there for, if not too many lately.
+    fn refuse(&mut self, path: Path, reason: CloseReason, echo: u64, now: Instant) {
+        let host = self.shared.host.clone();
+        self.refuse_link(path, reason, echo, &host, now);
+    }
+
+    fn refuse_link(&mut self, path: Path, reason: CloseReason, echo: u64, peer: &HostName, now: Instant) {
+        if self.refusals.allow(now) {
+            let mut cx = self.shared.context(now);
+            let close = cx.close(reason, echo, peer);
+            cx.send_alone(path, Kind::Close, &close.encode());
+        }
+        if matches!(path, Path::Tcp(c) if self.connections.get(&c).is_some_and(|c| c.link.is_none())) {
+            self.shared.context(now).hang_up(path);
+        }
+    }
+
+    fn expire_strangers(&mut self, now: Instant) {
+        let dead_after = self.shared.timing.dead_after;
+        let is_stranger = |set: &Self, id| set.connections.get(&id).is_some_and(|c| c.link.is_none());
+        while let Some((since, connection)) = self.strangers.front().copied() {
+            let stranger = is_stranger(self, connection);
+            if stranger && now.saturating_duration_since(since) < dead_after {
+                return;
+            }
+            self.strangers.pop_front();
+            if stranger {
+                self.shared.context(now).hang_up(Path::Tcp(connection));
+            }
+        }
+    }
+
+    fn slot(&self, index: usize) -> Option<&Link> {
+        self.slots.get(index)?.as_ref().map(|slot| &slot.link)
+    }
+
+    #[inline]
+    fn index_at(&self, path: Path) -> Option<usize> {
+        match path {
+            Path::Udp(address) => self.addresses.get(&address).copied(),
+            Path::Tcp(connection) => self.connections.get(&connection)?.link,
+        }
+    }
+
+    fn index_by_incarnation(&self, incarnation: u64) -> Option<usize> {
+        let session = |slot: &Slot| slot.link.session.as_ref().map(|s| s.incarnation);
+        self.slots.iter().position(|slot| slot.as_ref().and_then(session) == Some(incarnation))
+    }
+
+    fn index_by_target(&self, path: Path) -> Option<usize> {
+        let address = path.address()?;
+        let here = |link: &Link| link.target == Some(address) || link.learned == Some(address);
+        self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| here(&slot.link)))
+    }
+
+    fn count_received(&mut self, index: usize, bytes: usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(index) {
+            slot.link.counters.received(bytes);
+        }
+    }
+
+    /// Has a link handle an event, then brings the indexes up to date with it.
+    fn with<R>(
+        &mut self,
+        index: usize,
+        now: Instant,
+        event: impl FnOnce(&mut Link, &mut super::context::Context<'_>) -> R,
+    ) -> Option<R> {
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        let mut cx = self.shared.context(now);
+        let result = event(&mut slot.link, &mut cx);
+        let deadline = slot.link.deadline(&cx);
+
+        if slot.timer != deadline {
+            if let Some(old) = slot.timer {
+                self.timers.remove(&(old, index));
+            }
+            slot.timer = deadline;
+            self.timers.extend(deadline.map(|at| (at, index)));
+        }
+        let link = &slot.link;
+        let address = |path: Option<Path>| path.and_then(Path::address);
+        let addresses = [address(link.path()), address(link.candidate.map(|c| c.path))];
+        if slot.addresses != addresses {
+            for old in slot.addresses.into_iter().flatten() {
+                if self.addresses.get(&old) == Some(&index) {
+                    self.addresses.remove(&old);
+                }
+            }
+            slot.addresses = addresses;
+            self.addresses.extend(addresses.into_iter().flatten().map(|new| (new, index)));
+        }
+        if let Some((connection, _)) = link.attempt.and_then(|a| a.connection) {
+            self.connections.entry(connection).or_insert(Connection { link: Some(index) });
+        }
+        Some(result)
+    }
+}
