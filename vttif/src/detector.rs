@@ -26,6 +26,9 @@ const NOVEL: f64 = 3.0;
 /// Below this fraction of the recent peak, the network counts as silent.
 const QUIET: f64 = 0.02;
 
+/// For how many update intervals without traffic time goes on.
+const LINGER: u32 = 2;
+
 /// New traffic is measured against at least this fraction of the recent peak,
 /// lest chatter pass for an application in the lull after a burst.
 const LULL: f64 = 0.1;
@@ -78,7 +81,8 @@ impl Detector {
             clock: Duration::ZERO,
             last_added: Duration::ZERO,
             last_removed: Duration::ZERO,
-            quiet_for: Duration::ZERO,
+            // Nobody has sent yet.
+            quiet_for: Duration::from_secs(u32::MAX as u64),
             peak: 0.0,
             filled: Duration::ZERO,
         }
@@ -99,14 +103,14 @@ impl Detector {
             self.pairs.entry(ordered(source, destination)).or_default().pending[direction] += bytes;
         }
         let scale = self.filter(elapsed, awaited, parameters);
-        if scale.fast < parameters.idle_rate.max(QUIET * self.peak) {
-            self.quiet_for += elapsed;
+        let is_busy = scale.fast >= parameters.idle_rate && scale.current >= QUIET * self.peak;
+        self.quiet_for = if is_busy { Duration::ZERO } else { self.quiet_for + elapsed };
+        if self.quiet_for > parameters.update_interval * LINGER {
             if self.quiet_for >= parameters.idle_after {
                 self.clear();
             }
             return;
         }
-        self.quiet_for = Duration::ZERO;
         self.clock += elapsed;
         self.judge(elapsed, &scale, parameters);
     }
@@ -207,6 +211,8 @@ impl Detector {
                 }
                 (pair.pending, pair.unseen) = ([0.0; 2], Duration::ZERO);
             }
+            // An interval not yet known (NaN) is no maximum.
+            scale.current = scale.current.max(pair.current);
             scale.fast = scale.fast.max(pair.fast);
             scale.slow = scale.slow.max(pair.slow_sum());
         }
@@ -225,7 +231,7 @@ impl Detector {
             if pair.current.is_nan() {
                 continue;
             }
-            pair.listen(elapsed, clock, parameters);
+            pair.listen(elapsed, clock, scale, parameters);
             let belongs = if pair.present {
                 pair.still_belongs(clock, scale, parameters)
             } else {
@@ -251,6 +257,7 @@ impl Detector {
 /// The largest entries, by which others are measured.
 #[derive(Default)]
 struct Scale {
+    current: f64,
     fast: f64,
     slow: f64,
     novel: f64,
@@ -262,9 +269,10 @@ impl Pair {
     }
 
     /// Keeps the account of when it sends and pauses.
-    fn listen(&mut self, elapsed: Duration, clock: Duration, parameters: &Parameters) {
-        let is_sending =
-            self.current > 0.0 && self.current >= parameters.detection_threshold * self.slow_sum();
+    fn listen(&mut self, elapsed: Duration, clock: Duration, scale: &Scale, parameters: &Parameters) {
+        // Much less than usual, of itself or of others, is as good as nothing.
+        let usual = self.slow_sum().max(scale.novel / 2.0);
+        let is_sending = self.current > 0.0 && self.current >= parameters.detection_threshold * usual;
         if !is_sending {
             self.silent = self.silent.map(|silent| silent.saturating_add(elapsed));
         } else if let Some(pause) = self.silent.replace(Duration::ZERO) {
@@ -279,9 +287,10 @@ impl Pair {
         }
     }
 
-    /// Too new for its pauses to be known.
+    /// Has it sent for too short a time to know its pauses?
     fn is_young(&self, clock: Duration, parameters: &Parameters) -> bool {
-        clock - self.since < parameters.follow_interval.mul_f64(2.0 / 3.0)
+        let silent = self.silent.unwrap_or_default();
+        clock.saturating_sub(self.since).saturating_sub(silent) < parameters.follow_interval
     }
 
     fn begins_to_belong(&self, scale: &Scale, parameters: &Parameters) -> bool {

@@ -39,10 +39,6 @@ pub enum Receipt {
 /// How many former runs of a daemon are told apart from new ones.
 const FORMER_RUNS: usize = 8;
 
-/// A report that covers more time than this many update intervals counts with
-/// its mean rate, as if it covered no more.
-const LONGEST_LUMP: u32 = 4;
-
 #[derive(Debug)]
 pub(crate) struct Ledger {
     network: NetworkId,
@@ -100,8 +96,6 @@ struct Arrival {
     daemon: usize,
     /// When the daemon was heard before.
     before: Instant,
-    /// Is it the first report of its run to arrive?
-    first: bool,
     /// The fraction of its bytes that counts towards rates.
     scale: f64,
 }
@@ -142,11 +136,17 @@ impl Ledger {
         daemon.heard = before.max(now);
         daemon.reported = true;
 
-        let longest = parameters.update_interval * LONGEST_LUMP;
-        let elapsed = now.saturating_duration_since(before).max(longest);
-        // The first report of a run covers a time that nobody knows.
-        let scale = if first { 0.0 } else { longest.as_secs_f64() / elapsed.as_secs_f64() };
-        let arrival = Arrival { now, daemon: id, before, first, scale };
+        let elapsed = now.saturating_duration_since(before);
+        let scale = if first {
+            // It covers a time that nobody knows.
+            0.0
+        } else if elapsed <= parameters.daemon_timeout {
+            1.0
+        } else {
+            // Its pairs were not waited for, so that one interval's worth is due.
+            parameters.update_interval.as_secs_f64() / elapsed.as_secs_f64()
+        };
+        let arrival = Arrival { now, daemon: id, before, scale };
         let network = self.network;
         for entry in report.entries.iter().filter(|entry| entry.network == network) {
             self.merge_entry(entry, &arrival, parameters);
@@ -293,24 +293,32 @@ impl Ledger {
             return;
         };
         if fresh.sent > 0 {
-            self.count_sent(key, fresh.sent, has_past, arrival);
+            self.count_sent(key, fresh.sent, has_past, arrival, parameters);
         }
         if fresh.received > 0 && !has_past {
             self.count_received(key, fresh.received, arrival, parameters);
         }
     }
 
-    fn count_sent(&mut self, key: FlowKey, bytes: u64, has_past: bool, arrival: &Arrival) {
+    fn count_sent(
+        &mut self,
+        key: FlowKey,
+        bytes: u64,
+        has_past: bool,
+        arrival: &Arrival,
+        parameters: &Parameters,
+    ) {
         if let Some(vertex) = &mut self.vertices[key.0 as usize] {
             vertex.home = Some(arrival.daemon);
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
         let mut repaid = 0;
         if flow.lender.is_none_or(|lender| lender == arrival.daemon) {
-            // A credit from before the last report isn't for bytes of this one.
-            let current = !has_past && (arrival.first || flow.lent_from >= arrival.before);
-            repaid = if current { flow.credit.min(bytes) } else { 0 };
-            flow.credit = if current { flow.credit - repaid } else { 0 };
+            // What was lent long before the last report, that report would have repaid.
+            let is_current = !has_past && flow.lent_from + parameters.daemon_timeout >= arrival.before;
+            repaid = if is_current { flow.credit.min(bytes) } else { 0 };
+            flow.credit = if is_current { flow.credit - repaid } else { 0 };
+            flow.lent_from = arrival.now;
         }
         if !has_past {
             flow.count(key, bytes - repaid, arrival.scale, &mut self.due);
@@ -320,7 +328,13 @@ impl Ledger {
     /// Counts what arrived if the sender's daemon does not say what was sent.
     fn count_received(&mut self, key: FlowKey, bytes: u64, arrival: &Arrival, parameters: &Parameters) {
         let lender = self.vertices[key.0 as usize].as_ref().and_then(|vertex| vertex.home);
-        if lender.is_some_and(|id| !self.daemons[id].is_silent(arrival.now, parameters)) {
+        let is_counted = lender.is_some_and(|id| {
+            let sender = &self.daemons[id];
+            // The time before it fell silent, it has reported itself.
+            let overlaps = arrival.before < sender.heard + parameters.daemon_timeout / 2;
+            overlaps || !sender.is_silent(arrival.now, parameters)
+        });
+        if is_counted {
             return;
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };

@@ -41,7 +41,7 @@ pub struct Parameters {
     /// Default 5 s.
     pub idle_after: Duration,
     /// A network whose busiest pair sends less than this, in bytes per second,
-    /// is silent. Default 1000: name lookups and keepalives stay below it.
+    /// is silent. Default 2000: name lookups and keepalives stay below it.
     pub idle_rate: f64,
     /// A daemon that has not reported for so long is silent, and what its VMs
     /// send is counted where it arrives. Default 1 s.
@@ -92,7 +92,7 @@ impl Parameters {
             release_after: 5 * update_interval,
             follow_interval: (bound * 3).max(30 * update_interval),
             idle_after: (bound * 5).max(100 * update_interval),
-            idle_rate: 1000.0,
+            idle_rate: 2000.0,
             daemon_timeout: 20 * update_interval,
             forget_after: Duration::from_secs(300).max(bound * 10),
             max_vertices: 1024,
