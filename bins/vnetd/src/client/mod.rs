@@ -2,7 +2,9 @@
 //! through any other.
 
 mod address;
+mod apply;
 mod error;
+mod overlay;
 mod stream;
 
 use std::collections::HashMap;
@@ -19,7 +21,9 @@ use vnet_core::network::NetworkId;
 use stream::Stream;
 
 pub use address::Address;
+pub use apply::{Applied, ApplyError, ApplyOptions, Cause, Progress, Proposal, Rollback, apply, propose};
 pub use error::ClientError;
+pub use overlay::{Daemon, Overlay};
 
 /// How long a call waits for its reply unless [`Client::set_timeout`] says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +81,11 @@ impl Client {
     /// Where this client is connected to.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// How long calls wait for their replies.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// How long calls wait for their replies from now on.

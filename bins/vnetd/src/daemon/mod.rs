@@ -75,6 +75,8 @@ pub(crate) struct Daemon {
 
     router: Router,
     uplink: Option<Uplink>,
+    /// The Proxy that this daemon last registered with.
+    proxy: Option<vnet_core::HostName>,
     registry: Registry,
     connections: HashMap<ConnectionId, Connection>,
     next_connection: u64,

@@ -133,6 +133,7 @@ impl Daemon {
                     uplink.registered(now);
                 }
                 self.router.set_proxy(from, now);
+                self.proxy = Some(proxy.clone());
                 self.note("proxy", || format!("registered with the Proxy {proxy}"));
                 self.learn(&daemons, now);
                 self.add_star_link(&self.config.name.clone(), &proxy);

@@ -138,6 +138,7 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
         addresses: Addresses::default(),
         router: Router::new(config.name.clone(), router),
         uplink,
+        proxy: None,
         registry: Registry::default(),
         connections: HashMap::new(),
         next_connection: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vnet_core::control::{ControlError, DaemonStatus, LinkStatus};
+use vnet_core::control::{ControlError, DaemonStatus, LinkStatus, PeerAddress};
 
 use super::Daemon;
 use super::requests::refused;
@@ -29,7 +29,7 @@ impl Daemon {
             uptime_ms: milliseconds(now.saturating_duration_since(self.started)),
             is_proxy: self.config.role == Role::Proxy,
             proxy: self.uplink.as_ref().map(|uplink| uplink.state(now)),
-            daemons: self.registry.addresses().collect(),
+            daemons: self.known_daemons(),
             interfaces: self.plane.interfaces().map_err(refused)?,
             links: self.links()?,
             rules: self.state.current_rules() as u64,
@@ -40,6 +40,19 @@ impl Daemon {
         };
         status.degraded = self.degraded(&status);
         Ok(status)
+    }
+
+    /// The Proxy knows all; a daemon with a session knows the Proxy, where the
+    /// others can be asked for.
+    fn known_daemons(&self) -> Vec<PeerAddress> {
+        let session = self.uplink.as_ref().and_then(|uplink| uplink.session());
+        match (&self.proxy, session) {
+            (Some(host), Some(_)) => {
+                let address = self.state.peers.get(host).copied();
+                address.into_iter().map(|address| PeerAddress { host: host.clone(), address }).collect()
+            }
+            _ => self.registry.addresses().collect(),
+        }
     }
 
     pub(super) fn metrics(&self, now: Instant) -> String {
