@@ -135,6 +135,10 @@ impl Aggregator {
 
     /// Takes in a daemon's report. Entries of other networks and of group
     /// addresses are passed over.
+    ///
+    /// The first report of a daemon's run to arrive should hold all its
+    /// entries (as does report 0): what it lacks is taken to begin at zero
+    /// later. Its own entries are the past, and not traffic of this moment.
     pub fn update(&mut self, now: Instant, report: &TrafficReport) -> Receipt {
         self.ledger.merge(now, report, &self.parameters)
     }

@@ -96,8 +96,8 @@ struct Arrival {
     daemon: usize,
     /// When the daemon was heard before.
     before: Instant,
-    /// The fraction of its bytes that counts towards rates.
-    scale: f64,
+    /// Is it the first report of its run to arrive?
+    first: bool,
 }
 
 impl Ledger {
@@ -136,20 +136,16 @@ impl Ledger {
         daemon.heard = before.max(now);
         daemon.reported = true;
 
-        let elapsed = now.saturating_duration_since(before);
-        let scale = if first {
-            // It covers a time that nobody knows.
-            0.0
-        } else if elapsed <= parameters.daemon_timeout {
-            1.0
-        } else {
-            // Its pairs were not waited for, so that one interval's worth is due.
-            parameters.update_interval.as_secs_f64() / elapsed.as_secs_f64()
-        };
-        let arrival = Arrival { now, daemon: id, before, scale };
+        let arrival = Arrival { now, daemon: id, before, first };
+        if first {
+            daemon.whole = report.sequence == 0;
+        }
         let network = self.network;
         for entry in report.entries.iter().filter(|entry| entry.network == network) {
             self.merge_entry(entry, &arrival, parameters);
+        }
+        if first {
+            self.daemons[id].whole = true;
         }
         receipt
     }
@@ -321,7 +317,7 @@ impl Ledger {
             flow.lent_from = arrival.now;
         }
         if !has_past {
-            flow.count(key, bytes - repaid, arrival.scale, &mut self.due);
+            flow.count(key, bytes - repaid, arrival, parameters, &mut self.due);
         }
     }
 
@@ -342,7 +338,7 @@ impl Ledger {
             (flow.credit, flow.lender, flow.lent_from) = (0, lender, arrival.now);
         }
         flow.credit = flow.credit.saturating_add(bytes);
-        flow.count(key, bytes, arrival.scale, &mut self.due);
+        flow.count(key, bytes, arrival, parameters, &mut self.due);
     }
 
     /// The key of a pair, which is watched from now on if there is room.
@@ -364,8 +360,7 @@ impl Ledger {
             }
         }
         let key = (self.vertex(source, arrival.now), self.vertex(destination, arrival.now));
-        let flow = self.flows.entry(key).or_insert_with(|| Flow::new(arrival.now));
-        flow.active = arrival.now;
+        self.flows.entry(key).or_insert_with(|| Flow::new(arrival.now));
         Some(key)
     }
 
@@ -397,7 +392,6 @@ impl Daemon {
         }
         self.incarnation = report.incarnation;
         self.next_sequence = report.sequence;
-        self.whole = report.sequence == 0;
         self.counters.clear();
     }
 
@@ -433,14 +427,37 @@ impl Flow {
         Self { bytes: 0, due: 0.0, active: now, credit: 0, lender: None, lent_from: now }
     }
 
-    fn count(&mut self, key: FlowKey, bytes: u64, scale: f64, due: &mut Vec<FlowKey>) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        let fresh = bytes as f64 * scale;
+    fn count(
+        &mut self,
+        key: FlowKey,
+        bytes: u64,
+        arrival: &Arrival,
+        parameters: &Parameters,
+        due: &mut Vec<FlowKey>,
+    ) {
+        let fresh = bytes as f64 * self.current_fraction(arrival, parameters);
         if fresh > 0.0 {
             if self.due == 0.0 {
                 due.push(key);
             }
             self.due += fresh;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.active = arrival.now;
+    }
+
+    /// How much of the bytes in a report is of the current interval.
+    fn current_fraction(&self, arrival: &Arrival, parameters: &Parameters) -> f64 {
+        let elapsed = arrival.now.saturating_duration_since(arrival.before);
+        let was_active = self.bytes > 0 && self.active + parameters.daemon_timeout >= arrival.before;
+        if arrival.first {
+            // Nobody knows how long ago they were sent.
+            0.0
+        } else if elapsed <= parameters.daemon_timeout || !was_active {
+            1.0
+        } else {
+            // They were sent all along, and nobody waited for the report.
+            parameters.update_interval.as_secs_f64() / elapsed.as_secs_f64()
         }
     }
 }

@@ -5,7 +5,8 @@ use vttif::{Classification, ClassifyOptions, TrafficMatrix, classify};
 
 fn infer(file: &str) -> Classification {
     let path = format!("{}/tests/data/{file}.csv", env!("CARGO_MANIFEST_DIR"));
-    let matrix = TrafficMatrix::from_csv(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let text = std::fs::read_to_string(path).expect("the file is part of the repository");
+    let matrix = TrafficMatrix::from_csv(&text).expect("the file is well-formed");
     let found = classify(&matrix, &ClassifyOptions::default());
     for layer in &found.layers {
         let names: Vec<String> = layer.names.iter().map(ToString::to_string).collect();
