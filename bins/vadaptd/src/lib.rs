@@ -1,6 +1,7 @@
 //! The adaptation loop.
 #![forbid(unsafe_code)]
 pub mod decide;
+pub mod execute;
 pub mod figures;
 pub mod inventory;
 pub mod policy;

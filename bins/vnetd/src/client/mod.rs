@@ -21,7 +21,10 @@ use vnet_core::network::NetworkId;
 use stream::Stream;
 
 pub use address::Address;
-pub use apply::{Applied, ApplyError, ApplyOptions, Cause, Progress, Proposal, Rollback, apply, propose};
+pub use apply::{
+    Applied, ApplyError, ApplyOptions, Cause, HandOver, Progress, Proposal, Rollback, apply, apply_around,
+    propose,
+};
 pub use error::ClientError;
 pub use overlay::{Daemon, Overlay};
 

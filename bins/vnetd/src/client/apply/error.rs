@@ -47,6 +47,12 @@ pub enum Cause {
         /// Its reason.
         source: ControlError,
     },
+    /// What was to happen in the middle failed (see [`apply_around`](super::apply_around)).
+    #[error("{why}")]
+    HandOver {
+        /// Why.
+        why: String,
+    },
     /// Links did not come up.
     #[error(
         "{} of the new links did not come up within {within:?}, such as {}: {}",

@@ -10,7 +10,7 @@ use vnet_core::network::RuleVersion;
 use vnet_core::{HostName, Link, LinkId, Rule};
 
 use super::goal::Goal;
-use super::{Applied, ApplyError, ApplyOptions, Cause, Progress, Rollback};
+use super::{Applied, ApplyError, ApplyOptions, Cause, HandOver, Progress, Rollback};
 use crate::client::{Call, Client, ClientError, Overlay};
 
 // All daemons of a large overlay answer within this time, or something is wrong.
@@ -27,6 +27,7 @@ pub(super) struct Executor<'a, P> {
     options: &'a ApplyOptions,
     begun: Instant,
     progress: P,
+    hand_over: &'a mut HandOver<'a>,
 }
 
 /// Requests for each daemon, in order, each with what it is in words.
@@ -48,8 +49,9 @@ impl<'a, P: FnMut(&Progress)> Executor<'a, P> {
         options: &'a ApplyOptions,
         begun: Instant,
         progress: P,
+        hand_over: &'a mut HandOver<'a>,
     ) -> Self {
-        Self { client, overlay, goal, options, begun, progress }
+        Self { client, overlay, goal, options, begun, progress, hand_over }
     }
 
     pub(super) fn run(mut self) -> Result<Applied, ApplyError> {
@@ -141,6 +143,7 @@ impl<'a, P: FnMut(&Progress)> Executor<'a, P> {
                     self.bring_up(std::mem::take(&mut round), links.iter().map(Link::id), times)?;
                 }
                 Stage::CommitRules { version, hosts } => {
+                    (self.hand_over)(self.client).map_err(|why| Cause::HandOver { why })?;
                     for host in hosts {
                         self.commit(&mut round, host, *version);
                     }

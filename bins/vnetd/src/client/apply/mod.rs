@@ -160,10 +160,27 @@ pub fn apply(
     options: &ApplyOptions,
     progress: impl FnMut(&Progress),
 ) -> Result<Applied, ApplyError> {
+    apply_around(client, desired, options, progress, &mut |_| Ok(()))
+}
+
+/// What happens in the middle of a reconfiguration; an error puts everything back.
+pub type HandOver<'a> = dyn FnMut(&mut Client) -> Result<(), String> + 'a;
+
+/// As [`apply`], and calls `hand_over` when new links and rules are ready
+/// everywhere, right before the daemons change over to them: the instant at
+/// which VMs move. It isn't called when the rules stay as they are. Whatever it
+/// has done when it fails, it must have undone.
+pub fn apply_around(
+    client: &mut Client,
+    desired: &Topology,
+    options: &ApplyOptions,
+    progress: impl FnMut(&Progress),
+    hand_over: &mut HandOver<'_>,
+) -> Result<Applied, ApplyError> {
     let begun = Instant::now();
     let overlay = Overlay::survey(client)?;
     let goal = Goal::new(&overlay, desired, options)?;
-    Executor::new(client, &overlay, &goal, options, begun, progress).run()
+    Executor::new(client, &overlay, &goal, options, begun, progress, hand_over).run()
 }
 
 impl std::fmt::Display for Progress {
