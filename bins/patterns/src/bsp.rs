@@ -264,9 +264,9 @@ impl Bsp {
         peer.sent += 1;
     }
 
-    /// Takes up the iteration of the peers that are in the run already, or
-    /// the first. Peers differ by one iteration at most, and each can be sent
-    /// any message again, so the least of what they want is the one to start with.
+    /// Takes up the iteration of the peers that were in the run before this
+    /// rank, or the first one. What the least of them wants is where to start:
+    /// each message can be made again for whoever asks for it.
     fn join(&mut self) {
         let known = self.peers.iter().all(|peer| {
             matches!(peer.connection, Connection::Greeted { joining, resume, .. } if joining || resume)
@@ -274,8 +274,8 @@ impl Bsp {
         if !known {
             return;
         }
-        let resumed = |peer: &&Peer| matches!(peer.connection, Connection::Greeted { resume: true, .. });
-        let start = self.peers.iter().filter(resumed).map(|peer| peer.sent).min().unwrap_or(0);
+        let in_run = |peer: &&Peer| matches!(peer.connection, Connection::Greeted { joining: false, .. });
+        let start = self.peers.iter().filter(in_run).map(|peer| peer.sent).min().unwrap_or(0);
         self.iteration = start;
         for peer in &mut self.peers {
             peer.wanted = start;
@@ -312,5 +312,78 @@ impl Bsp {
             Some(limit) if self.iteration >= limit => Phase::Finished(Ending::Done),
             _ => Phase::Computing { started: false },
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: u64 = 8;
+
+    /// A rank with one partner, in the communication phase of iteration 0.
+    fn communicating() -> Bsp {
+        let mut bsp = Bsp::new([Role::Partner], MESSAGE, None);
+        assert_eq!(bsp.step(), None);
+        bsp.connected(0, true);
+        assert_eq!(bsp.step(), Some(Step::Compute));
+        assert_eq!(bsp.next_frame(0), Some(Header::Resume { next: 0 }));
+        assert_eq!(bsp.next_frame(0), None, "the peer has not said what it wants");
+        bsp.resumed(0, 0).unwrap();
+        bsp.computed();
+        assert_eq!(bsp.step(), None);
+        bsp
+    }
+
+    #[test]
+    fn an_iteration_ends_once_all_is_received_and_sent() {
+        let mut bsp = communicating();
+        assert_eq!(bsp.next_frame(0), Some(Header::Data { iteration: 0, length: MESSAGE }));
+        bsp.receiving(0, 0, MESSAGE).unwrap();
+        bsp.received(0);
+        assert_eq!(bsp.step(), None, "the connection has not taken all of the message");
+        assert_eq!(bsp.next_frame(0), None);
+        bsp.sent(0);
+        assert_eq!(bsp.step(), Some(Step::Compute));
+        assert_eq!(bsp.iterations(), 1);
+    }
+
+    #[test]
+    fn what_is_not_due_is_a_violation() {
+        let mut bsp = communicating();
+        assert_eq!(bsp.receiving(0, 1, MESSAGE), Err(Violation::Turn { expected: 0, found: 1 }));
+        assert_eq!(bsp.receiving(0, 0, 9), Err(Violation::Length { expected: MESSAGE, found: 9 }));
+        assert_eq!(bsp.resumed(0, 0), Err(Violation::Order));
+        bsp.disconnected(0);
+        assert_eq!(bsp.resumed(0, 0), Err(Violation::Order));
+        assert_eq!(bsp.receiving(0, 0, MESSAGE), Err(Violation::Order));
+    }
+
+    #[test]
+    fn a_broken_connection_is_lost_unless_there_was_a_goodbye() {
+        let mut bsp = communicating();
+        assert!(bsp.disconnected(0));
+        bsp.connected(0, false);
+        bsp.heard_goodbye(0, Goodbye::Stop);
+        assert!(!bsp.disconnected(0));
+        assert_eq!(bsp.step(), Some(Step::Leave(Ending::StoppedBy(0))));
+
+        let mut bsp = communicating();
+        bsp.stop();
+        assert!(!bsp.disconnected(0), "a rank that stops needs nobody any more");
+    }
+
+    #[test]
+    fn a_message_under_way_is_ended_before_the_goodbye() {
+        let mut bsp = communicating();
+        assert!(matches!(bsp.next_frame(0), Some(Header::Data { .. })));
+        bsp.stop();
+        assert_eq!(bsp.next_frame(0), None);
+        bsp.sent(0);
+        assert_eq!(bsp.next_frame(0), Some(Header::Goodbye(Goodbye::Stop)));
+        assert_eq!(bsp.next_frame(0), None);
+        assert!(!bsp.is_over());
+        bsp.heard_goodbye(0, Goodbye::Stop);
+        assert!(bsp.is_over());
     }
 }

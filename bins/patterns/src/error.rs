@@ -9,14 +9,15 @@ use vnet_core::shape::ShapeError;
 
 use crate::payload::Mismatch;
 use crate::wire::{MAX_MESSAGE, Refusal, WireError};
+use crate::workload::MAX_RANKS;
 
 /// Why a run could not be set up or did not come to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Too few ranks.
+    /// Too few ranks, or too many.
     #[error(
-        "{ranks} ranks can't exchange messages; give the addresses of 2 or more peers, this rank's own included"
+        "a run can't have {ranks} ranks; give the addresses of 2 to {MAX_RANKS} peers, this rank's own included"
     )]
     Ranks {
         /// How many were given.
@@ -42,6 +43,9 @@ pub enum Error {
         /// The ratio asked for.
         ratio: f64,
     },
+    /// Samples without any time between them.
+    #[error("an interval of 0 between samples can't be; give 1ms or more")]
+    Interval,
     /// The shape can't have so many nodes.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -132,6 +136,7 @@ impl Error {
                 | Self::Rank { .. }
                 | Self::Message { .. }
                 | Self::Ratio { .. }
+                | Self::Interval
                 | Self::Shape(_)
         )
     }

@@ -60,6 +60,9 @@ impl Options {
         if self.rank >= ranks {
             return Err(Error::Rank { rank: self.rank, ranks });
         }
+        if self.interval.is_zero() {
+            return Err(Error::Interval);
+        }
         self.workload.pattern(ranks)
     }
 }

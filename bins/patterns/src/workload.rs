@@ -15,6 +15,9 @@ use crate::wire::MAX_MESSAGE;
 /// switched 100 Mbit/s Ethernet of the papers' clusters.
 pub const REFERENCE_BITS_PER_SECOND: u64 = 100_000_000;
 
+/// The most ranks of a run: each may hold a connection to every other.
+pub const MAX_RANKS: usize = 1024;
+
 /// The compute phase of an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Compute {
@@ -78,9 +81,9 @@ impl Workload {
     /// # Errors
     ///
     /// The shape can't have this number of nodes, there are fewer than two
-    /// ranks, or the size of a message is out of bounds.
+    /// ranks or more than [`MAX_RANKS`], or the size of a message is out of bounds.
     pub fn pattern(&self, ranks: usize) -> Result<Pattern, Error> {
-        if ranks < 2 {
+        if !(2..=MAX_RANKS).contains(&ranks) {
             return Err(Error::Ranks { ranks });
         }
         if !(1..=MAX_MESSAGE).contains(&self.message) {

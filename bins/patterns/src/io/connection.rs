@@ -66,7 +66,7 @@ impl Connection {
 
     /// Puts a frame in line; the message with `payload` if it is a data frame.
     pub(super) fn frame(&mut self, header: Header, sender: usize, payload: Payload) {
-        // Ranks fit: they come from a list of addresses that is limited in `Options::check`.
+        // There are at most `MAX_RANKS` ranks.
         self.control.extend_from_slice(&header.encode(sender as u32));
         if let Header::Data { length, .. } = header {
             self.message = Some(Message { payload, offset: 0, length });

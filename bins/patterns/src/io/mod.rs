@@ -1,5 +1,6 @@
 //! Everything that touches the world: sockets, clocks, signals, files.
 
+mod admission;
 mod clock;
 mod connection;
 mod peers;
@@ -7,8 +8,10 @@ mod progress;
 mod run;
 mod sink;
 mod stop;
+mod traffic;
+mod worker;
 
-pub use run::Worker;
-pub(crate) use run::run_to_report;
 pub use sink::{ReportTo, Sink};
 pub use stop::{StopSignal, Stopper, stop_pair};
+pub use worker::Worker;
+pub(crate) use worker::run_to_report;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::report::{Ended, Lost, Record, Restored, Sample, Start, Summary};
+use crate::report::{Channel, Ended, Lost, Record, Restored, Sample, Start, Summary};
 
 use super::clock::moment;
 use super::sink::Sink;
@@ -14,8 +14,7 @@ use super::sink::Sink;
 pub(super) struct Progress<'a> {
     options: &'a Options,
     sink: &'a mut Sink<'a>,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
+    channels: Vec<Channel>,
     connections_lost: u64,
     connections_restored: u64,
     iterations: u64,
@@ -33,12 +32,12 @@ struct Run {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(options: &'a Options, sink: &'a mut Sink<'a>) -> Self {
+    pub(super) fn new(options: &'a Options, peers: &[usize], sink: &'a mut Sink<'a>) -> Self {
+        let channel = |&peer| Channel { peer, bytes_sent: 0, bytes_received: 0 };
         Self {
             options,
             sink,
-            bytes_sent: 0,
-            bytes_received: 0,
+            channels: peers.iter().map(channel).collect(),
             connections_lost: 0,
             connections_restored: 0,
             iterations: 0,
@@ -47,7 +46,7 @@ impl<'a> Progress<'a> {
     }
 
     /// The first iteration begins, unless one has already.
-    pub(super) fn begin(&mut self, iteration: u64, peers: Vec<usize>, now: Instant) -> Result<(), Error> {
+    pub(super) fn begin(&mut self, iteration: u64, now: Instant) -> Result<(), Error> {
         if self.run.is_some() {
             return Ok(());
         }
@@ -63,7 +62,7 @@ impl<'a> Progress<'a> {
             at: moment(),
             rank: self.options.rank,
             ranks: self.options.peers.len(),
-            peers,
+            peers: self.channels.iter().map(|channel| channel.peer).collect(),
             workload: self.options.workload.clone(),
         }))?;
         self.emit(&Record::Sample(self.sample()))
@@ -72,6 +71,16 @@ impl<'a> Progress<'a> {
     /// When the first iteration began.
     pub(super) fn started(&self) -> Option<Instant> {
         self.run.map(|run| run.started)
+    }
+
+    /// So much went to the peer of this index.
+    pub(super) fn sent(&mut self, peer: usize, bytes: u64) {
+        self.channels[peer].bytes_sent += bytes;
+    }
+
+    /// So much came from the peer of this index.
+    pub(super) fn received(&mut self, peer: usize, bytes: u64) {
+        self.channels[peer].bytes_received += bytes;
     }
 
     /// So many iterations are complete.
@@ -141,9 +150,10 @@ impl<'a> Progress<'a> {
             total,
             seconds,
             iterations_per_s: per_second(iterations as f64),
-            mbit_per_s: per_second(self.bytes_received as f64 * 8.0 / 1e6),
+            mbit_per_s: per_second(total.bytes_received as f64 * 8.0 / 1e6),
             longest_iteration_ms: longest.as_secs_f64() * 1e3,
             connections_restored: self.connections_restored,
+            channels: self.channels.clone(),
             ended,
         };
         self.emit(&Record::Summary(summary.clone()))?;
@@ -155,8 +165,8 @@ impl<'a> Progress<'a> {
             at: moment(),
             rank: self.options.rank,
             iterations: self.iterations,
-            bytes_sent: self.bytes_sent,
-            bytes_received: self.bytes_received,
+            bytes_sent: self.channels.iter().map(|channel| channel.bytes_sent).sum(),
+            bytes_received: self.channels.iter().map(|channel| channel.bytes_received).sum(),
             connections_lost: self.connections_lost,
         }
     }

@@ -139,6 +139,17 @@ impl fmt::Display for Ended {
     }
 }
 
+/// What went over one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The other end.
+    pub peer: usize,
+    /// Bytes of messages given to connections, without headers.
+    pub bytes_sent: u64,
+    /// Bytes of messages received and verified, without headers.
+    pub bytes_received: u64,
+}
+
 /// The end of a rank's run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -156,15 +167,10 @@ pub struct Summary {
     pub longest_iteration_ms: f64,
     /// Broken connections that were made anew.
     pub connections_restored: u64,
+    /// Whom it exchanged messages with.
+    pub channels: Vec<Channel>,
     /// Why it ended.
     pub ended: Ended,
-}
-
-impl Summary {
-    /// Which rank.
-    pub fn rank(&self) -> usize {
-        self.total.rank
-    }
 }
 
 impl fmt::Display for Summary {
