@@ -1,4 +1,5 @@
 //! Runs over relays that stall, cut connections at any byte, or change bytes.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -2,6 +2,7 @@
 //! breaks connections and restarts ranks: whatever it does, every rank gets
 //! through all iterations, nobody gets a message twice or out of turn, and no
 //! message comes before those that it stands for.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,5 @@
 //! Whole runs over loopback: who talks to whom, big messages, and how runs end.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Ranks as processes: killed, restarted, told to stop, started at different times.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
