@@ -14,6 +14,7 @@
 //! | [`run`], [`io`] | deadline, seed, progress, cancellation; real time |
 //! | [`solver`] | solvers behind one trait |
 //! | [`elastic`] | demands as relative weights, for congested applications |
+//! | [`online`] | virtual networks that come and go |
 //! | [`generate`] | problems to try solvers on |
 //! | [`plan`] | migrations, links and routes with their gain and reason |
 //!
@@ -48,6 +49,7 @@ pub mod io;
 pub mod json;
 mod network;
 pub mod objective;
+pub mod online;
 pub mod plan;
 pub mod problem;
 mod routes;

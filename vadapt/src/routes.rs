@@ -24,8 +24,27 @@ enum Kind {
     Fastest,
 }
 
-/// For each host, the edge by which the route to or from the root goes on there.
-type Tree = Box<[u32]>;
+/// Above this share of all possible edges, trees are grown by scanning a matrix.
+const DENSE_SHARE: f64 = 0.15;
+
+/// Networks with more hosts than this have one kind of tree only.
+const LARGE: usize = 1000;
+
+/// Routes from or into a root.
+#[derive(Debug, Clone)]
+struct Tree {
+    /// For each host, the edge by which the route goes on there.
+    edge: Box<[u32]>,
+    /// For each host, the least capacity on its route.
+    width: Box<[f32]>,
+}
+
+/// Capacities as a matrix, by rows of start and of end.
+#[derive(Debug)]
+struct Matrix {
+    by_start: Vec<f32>,
+    by_end: Vec<f32>,
+}
 
 /// A question for a route from `a` to `b`, which differ.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +69,19 @@ pub(crate) struct Routes {
     /// Capacity of a hop over each edge, access links included.
     width: Vec<f64>,
     typical_width: f64,
+    matrix: Option<Matrix>,
     candidate: Vec<u32>,
 }
 
 impl Routes {
     pub(crate) fn new(net: &Network, has_latency_bounds: bool) -> Self {
-        let mut kinds = vec![Kind::Widest, Kind::Balanced];
+        let (hosts, edges) = (net.hosts as f64, net.from.len() as f64);
+        let dense = net.hosts < LARGE && edges > DENSE_SHARE * hosts * hosts;
+        let mut kinds = match net.hosts {
+            _ if dense => vec![Kind::Widest],
+            0..LARGE => vec![Kind::Widest, Kind::Balanced],
+            _ => vec![Kind::Balanced],
+        };
         if has_latency_bounds {
             kinds.push(Kind::Fastest);
         }
@@ -65,15 +91,9 @@ impl Routes {
         sorted.sort_by(f64::total_cmp);
         let typical_width = sorted.get(sorted.len() / 2).copied().unwrap_or(1.0).max(1e-9);
         let empty = vec![vec![None; net.hosts]; kinds.len()];
-        Self {
-            from: empty.clone(),
-            into: empty,
-            kinds,
-            bytes: 0,
-            width,
-            typical_width,
-            candidate: Vec::new(),
-        }
+        let matrix = dense.then(|| Matrix::new(net, &width));
+        let (from, into) = (empty.clone(), empty);
+        Self { from, into, kinds, bytes: 0, width, typical_width, matrix, candidate: Vec::new() }
     }
 
     /// Writes to `path` the edges of a good route when the resources carry `load`. Leaves
@@ -101,25 +121,36 @@ impl Routes {
         self.candidate = candidate;
     }
 
-    /// The largest capacity of a route between two hosts; 0 if there is none.
-    pub(crate) fn widest(&mut self, net: &Network, a: u32, b: u32) -> f64 {
-        let mut path = std::mem::take(&mut self.candidate);
-        let found = self.walk(net, 0, a, b, b, &mut path);
-        let width = path.iter().map(|edge| self.width[*edge as usize]).fold(f64::INFINITY, f64::min);
-        self.candidate = path;
-        if found { width } else { 0.0 }
+    /// The largest capacity of a route between two different hosts; negative if there is none.
+    pub(crate) fn widest(&mut self, net: &Network, a: u32, b: u32, anchor: u32) -> f64 {
+        let direct = net.edge(a, b);
+        let mut widest = if direct == NONE { -1.0 } else { self.width[direct as usize] };
+        for kind in 0..self.kinds.len() {
+            self.grow_if_missing(net, kind, a, b, anchor);
+            let width = match (&self.into[kind][b as usize], &self.from[kind][a as usize]) {
+                (Some(tree), _) => tree.width[a as usize],
+                (None, Some(tree)) => tree.width[b as usize],
+                (None, None) => -1.0,
+            };
+            widest = widest.max(f64::from(width));
+        }
+        widest
+    }
+
+    fn grow_if_missing(&mut self, net: &Network, kind: usize, a: u32, b: u32, anchor: u32) {
+        if self.from[kind][a as usize].is_none() && self.into[kind][b as usize].is_none() {
+            self.grow(net, kind, anchor, anchor == b);
+        }
     }
 
     /// Writes the route of `kind` from `a` to `b`; false if there is none.
     fn walk(&mut self, net: &Network, kind: usize, a: u32, b: u32, anchor: u32, path: &mut Vec<u32>) -> bool {
         path.clear();
-        if self.from[kind][a as usize].is_none() && self.into[kind][b as usize].is_none() {
-            self.grow(net, kind, anchor, anchor == b);
-        }
+        self.grow_if_missing(net, kind, a, b, anchor);
         if let Some(tree) = &self.into[kind][b as usize] {
             let mut at = a;
             while at != b {
-                let edge = tree[at as usize];
+                let edge = tree.edge[at as usize];
                 if edge == NONE {
                     return false;
                 }
@@ -129,7 +160,7 @@ impl Routes {
         } else if let Some(tree) = &self.from[kind][a as usize] {
             let mut at = b;
             while at != a {
-                let edge = tree[at as usize];
+                let edge = tree.edge[at as usize];
                 if edge == NONE {
                     return false;
                 }
@@ -143,7 +174,7 @@ impl Routes {
 
     /// Computes the tree of `kind` into or from `root`; where the network is symmetric, both.
     fn grow(&mut self, net: &Network, kind: usize, root: u32, into: bool) {
-        let bytes = 2 * 4 * net.hosts;
+        let bytes = 2 * 8 * net.hosts;
         if self.bytes + bytes > TREE_BYTES {
             self.from.iter_mut().chain(&mut self.into).for_each(|trees| trees.fill(None));
             self.bytes = 0;
@@ -154,19 +185,27 @@ impl Routes {
             if into { (&mut self.into, &mut self.from) } else { (&mut self.from, &mut self.into) };
         if let Some(reverse) = &net.reverse {
             let back = |edge: &u32| if *edge == NONE { NONE } else { reverse[*edge as usize] };
-            others[kind][root as usize] = Some(tree.iter().map(back).collect());
+            let edge = tree.edge.iter().map(back).collect();
+            others[kind][root as usize] = Some(Tree { edge, width: tree.width.clone() });
         }
         these[kind][root as usize] = Some(tree);
     }
 
     fn tree(&self, net: &Network, kind: Kind, root: u32, into: bool) -> Tree {
+        if let (Some(matrix), Kind::Widest) = (&self.matrix, kind) {
+            return matrix.widest_tree(net, root, into);
+        }
         let cost = |so_far: f64, edge: u32| match kind {
             // Negated width, so that less is better.
             Kind::Widest => so_far.max(-self.width[edge as usize]),
             Kind::Balanced => so_far + 0.2 + self.typical_width / self.width[edge as usize].max(1e-9),
             Kind::Fastest => so_far + net.latency[edge as usize],
         };
-        let mut tree = vec![NONE; net.hosts].into_boxed_slice();
+        let mut tree = Tree {
+            edge: vec![NONE; net.hosts].into_boxed_slice(),
+            width: vec![-1.0; net.hosts].into_boxed_slice(),
+        };
+        tree.width[root as usize] = f32::INFINITY;
         let start = if kind == Kind::Widest { f64::NEG_INFINITY } else { 0.0 };
         let mut best = vec![(f64::INFINITY, u32::MAX); net.hosts];
         let mut heap = BinaryHeap::new();
@@ -176,18 +215,72 @@ impl Routes {
             if (so_far, hops) != best[at as usize] {
                 continue;
             }
+            let width = tree.width[at as usize];
             let edges = if into { net.edges_to(at) } else { net.edges_from(at) };
             for edge in edges {
                 let next = if into { net.from[*edge as usize] } else { net.to[*edge as usize] };
                 let reached = (cost(so_far, *edge), hops + 1);
                 if reached < best[next as usize] {
                     best[next as usize] = reached;
-                    tree[next as usize] = *edge;
+                    tree.edge[next as usize] = *edge;
+                    tree.width[next as usize] = width.min(self.width[*edge as usize] as f32);
                     heap.push(Reverse((Key(reached.0), reached.1, next)));
                 }
             }
         }
         tree
+    }
+}
+
+impl Matrix {
+    fn new(net: &Network, width: &[f64]) -> Self {
+        let mut matrix =
+            Self { by_start: vec![-1.0; net.hosts * net.hosts], by_end: vec![-1.0; net.hosts * net.hosts] };
+        for (edge, width) in width.iter().enumerate() {
+            let (from, to) = (net.from[edge] as usize, net.to[edge] as usize);
+            matrix.by_start[from * net.hosts + to] = *width as f32;
+            matrix.by_end[to * net.hosts + from] = *width as f32;
+        }
+        matrix
+    }
+
+    /// Dijkstra without a heap: `O(H^2)` in straight loops, the best for dense networks.
+    fn widest_tree(&self, net: &Network, root: u32, into: bool) -> Tree {
+        let hosts = net.hosts;
+        let rows = if into { &self.by_end } else { &self.by_start };
+        let mut width = vec![-1.0f32; hosts].into_boxed_slice();
+        // Width of hosts that aren't settled yet; settled ones drop out as negative.
+        let mut open = vec![-1.0f32; hosts];
+        let mut parent = vec![NONE; hosts];
+        (width[root as usize], open[root as usize]) = (f32::INFINITY, f32::INFINITY);
+        loop {
+            let mut next = (0.0f32, NONE);
+            for (host, width) in open.iter().enumerate() {
+                if *width > next.0 {
+                    next = (*width, host as u32);
+                }
+            }
+            let (reach, at) = next;
+            if at == NONE {
+                break;
+            }
+            open[at as usize] = f32::NEG_INFINITY;
+            let row = &rows[at as usize * hosts..(at as usize + 1) * hosts];
+            for host in 0..hosts {
+                let through = reach.min(row[host]);
+                if through > width[host] {
+                    width[host] = through;
+                    open[host] = through;
+                    parent[host] = at;
+                }
+            }
+        }
+        let edge = |(host, parent): (usize, &u32)| match (*parent, into) {
+            (NONE, _) => NONE,
+            (parent, true) => net.edge(host as u32, parent),
+            (parent, false) => net.edge(parent, host as u32),
+        };
+        Tree { edge: parent.iter().enumerate().map(edge).collect(), width }
     }
 }
 

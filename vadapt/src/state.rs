@@ -293,6 +293,42 @@ impl<'f> State<'f> {
         delta
     }
 
+    /// What moving VMs could change at best: cheap, and hardly ever less than
+    /// [`try_shift`](Self::try_shift) then finds. For monotone objectives only.
+    pub(crate) fn outlook(&mut self, shifts: &[(u32, u32)], routes: &mut Routes) -> f64 {
+        let fixed = self.fixed;
+        let host_of = |vm: u32, host: &[u32]| {
+            shifts.iter().find(|(moved, _)| *moved == vm).map_or(host[vm as usize], |(_, to)| *to)
+        };
+        let mut outlook = 0.0;
+        for (vm, _) in shifts {
+            for demand in &fixed.demands_of[*vm as usize] {
+                let index = *demand as usize;
+                let (from, to) = (fixed.from[index], fixed.to[index]);
+                let (a, b) = (host_of(from, &self.host), host_of(to, &self.host));
+                if a == NONE || b == NONE {
+                    continue;
+                }
+                let bandwidth = fixed.bandwidth[index];
+                let (width, penalty) = if a == b {
+                    (fixed.net.internal[a as usize], 2.0 * fixed.unit)
+                } else {
+                    let anchor = if from == *vm { b } else { a };
+                    (routes.widest(&fixed.net, a, b, anchor) - bandwidth, 0.5 * fixed.unit)
+                };
+                let service = Service { residual: width.max(0.0), latency: 0.0, hops: usize::from(a != b) };
+                let mut value = self.objective.gain(&fixed.problem.demands()[index], service);
+                if width < 0.0 {
+                    value -= penalty;
+                }
+                // What others may gain on the path that is left: the bandwidth, for a few users per hop.
+                let freed = 2.0 * bandwidth * self.path[index].len() as f64;
+                outlook += value - self.served[index].value + freed;
+            }
+        }
+        outlook
+    }
+
     /// Tries other paths for some demands; returns the change of the value.
     pub(crate) fn try_paths(&mut self, paths: &mut Vec<(u32, Vec<u32>)>) -> f64 {
         self.begin();

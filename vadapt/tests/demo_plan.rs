@@ -1,6 +1,8 @@
 //! The situation of the demo: eight VMs that talk all to all, spread over a fast cluster, a slow
 //! cluster and a far host, with a star through a proxy behind a slow link.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 use vadapt::elastic::elastic;
@@ -36,7 +38,7 @@ fn situation() -> Problem {
         }
     }
     let vms: Vec<_> = (0..8).map(|i| problem.add_vm(Vm::new(format!("vm{i}"), 1.0, 1.0)).unwrap()).collect();
-    let mapping = [fast.clone(), slow, vec![far]].concat();
+    let mapping = [fast, slow, vec![far]].concat();
     let mut paths = Vec::new();
     for a in &vms {
         for b in &vms {

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Generate a problem.
     Generate(GenerateArgs),
+    /// Embed virtual networks that come and go, over JSON lines on standard input and output.
+    Serve(ServeArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -216,6 +218,17 @@ pub(crate) struct GenerateArgs {
     /// Accepted for symmetry: the problem is JSON anyway.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// One message per line: {"type":"init","nodes":[compute],"links":[[a,b,bandwidth]]}, then
+/// {"type":"arrive","id":7,"cpu":[...],"links":[[a,b,bandwidth]]}, answered by
+/// {"id":7,"accept":true,"nodes":[host],"paths":[[host]]} or {"id":7,"accept":false}, and
+/// {"type":"depart","id":7} when an accepted one leaves.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Work per request: hosts that searches may settle, 50 to 100 ns each.
+    #[arg(long, default_value_t = vadapt::online::Embedder::EFFORT)]
+    pub(crate) effort: u64,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -15,7 +15,7 @@ const CLUSTER: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkShape {
     /// Clusters of eight hosts: each pair within a cluster has 1,000 Mbit/s (a third of the clusters:
-    /// 100) and 50 to 150 us, a gateway host per cluster has 20 to 155 Mbit/s and 5 to 40 ms to
+    /// 100) and 50 to 150 us, a gateway host per cluster has 155 to 622 Mbit/s and 5 to 40 ms to
     /// the gateways of a ring and of some chords.
     TwoTier,
     /// Hosts at random places of a square of 20 ms; a link with probability `0.4 exp(-d / 0.2 L)`, with
@@ -61,7 +61,7 @@ fn two_tier(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem) -> Result<(), P
         }
     }
     let mut wan = |a: &[HostId], b: &[HostId], rng: &mut Xoshiro256PlusPlus| {
-        let (bandwidth, latency) = (rng.random_range(20.0..155.0), rng.random_range(5_000.0..40_000.0));
+        let (bandwidth, latency) = (rng.random_range(155.0..622.0), rng.random_range(5_000.0..40_000.0));
         problem.add_link(a[0], b[0], Edge { bandwidth, latency })
     };
     let count = clusters.len();

@@ -203,7 +203,7 @@ fn best_straggler_host(state: &State<'_>, routes: &mut Routes, vm: u32, anchor: 
         if anchor == NONE {
             return 0.0;
         }
-        if host == anchor { net.internal[host as usize] } else { routes.widest(net, host, anchor) }
+        if host == anchor { net.internal[host as usize] } else { routes.widest(net, host, anchor, anchor) }
     };
     let rated = (0..net.hosts as u32).map(|host| (state.has_room(host, vm), throughput(host), host));
     let best = rated.max_by(|x, y| (x.0.cmp(&y.0)).then(x.1.total_cmp(&y.1)).then(y.2.cmp(&x.2)));

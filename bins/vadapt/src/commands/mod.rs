@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod generate;
+pub(crate) mod serve;
 pub(crate) mod solve;
 
 use std::fs;

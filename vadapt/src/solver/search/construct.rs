@@ -121,8 +121,19 @@ impl Searcher<'_> {
             (r * r * most as f64) as usize
         };
         let order = self.promising.iter().skip(skip).chain(self.promising.iter().take(skip));
-        let fitting = order.copied().find(|host| self.state.has_room(*host, vm));
+        let fitting = order.copied().find(|host| self.state.has_room(*host, vm) && self.may_join(*host, vm));
         fitting.or_else(|| self.roomiest()).unwrap_or(0)
+    }
+
+    /// Whether `vm` has no partner on `host`, or one that it can talk to there.
+    fn may_join(&self, host: u32, vm: u32) -> bool {
+        let fixed = self.fixed;
+        let partner = |demand: &u32| {
+            let (a, b) = (fixed.from[*demand as usize], fixed.to[*demand as usize]);
+            if a == vm { b } else { a }
+        };
+        fixed.net.internal[host as usize] >= 0.0
+            || !fixed.demands_of[vm as usize].iter().any(|d| self.state.host[partner(d) as usize] == host)
     }
 
     fn roomiest(&self) -> Option<u32> {

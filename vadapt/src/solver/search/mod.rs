@@ -106,6 +106,8 @@ pub(crate) struct Searcher<'f> {
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) best: Snapshot,
     pub(crate) moves: u64,
+    /// Whether moves may be rejected by their outlook: the objective is monotone.
+    judges_ahead: bool,
     /// Hosts from the most to the least promising, by internal bandwidth and by what is around.
     pub(crate) promising: Vec<u32>,
 }
@@ -114,7 +116,7 @@ impl<'f> Searcher<'f> {
     /// Constructed starts, at most.
     const STARTS: usize = 6;
     /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
-    const HEATS: [f64; 4] = [0.01, 0.05, 0.2, 0.8];
+    const HEATS: [f64; 4] = [0.02, 0.12, 0.6, 2.0];
 
     pub(crate) fn new(fixed: &'f Fixed<'f>, objective: &'f dyn Objective, seed: u64) -> Self {
         let state = State::empty(fixed, objective);
@@ -124,6 +126,7 @@ impl<'f> Searcher<'f> {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             best: Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() },
             moves: 0,
+            judges_ahead: objective.is_monotone(),
             promising: construct::promising_hosts(fixed),
             state,
             fixed,
@@ -156,27 +159,29 @@ impl<'f> Searcher<'f> {
 
     fn place(&mut self, run: &mut Run<'_>) {
         let start = self.best.clone();
+        tracing::debug!(value = start.value, feasible = start.feasible, elapsed = ?run.elapsed(), "start");
         let begin = run.elapsed();
         let total = run.limit().saturating_sub(begin);
         let mean_loss = self.mean_loss(&start);
-        // Trials of a twelfth of the time each find the heat; the rest is for the best one.
+        // Trials of a sixteenth of the time each find the heat; the rest is for the best one.
         let mut best = (Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() }, Self::HEATS[1]);
         for (index, heat) in Self::HEATS.into_iter().enumerate() {
-            let end = begin + total * (index as u32 + 1) / 12;
+            let end = begin + total * (index as u32 + 1) / 16;
             self.back_to(&start);
             let reached = self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+            tracing::debug!(heat, value = reached.value, moves = self.moves, "trial");
             if best.0.host.is_empty() || reached.beats(&best.0) {
                 best = (reached, heat);
             }
         }
-        let heat = best.1;
-        // Longer rounds find better valleys, but one round may miss; the ends are in twelfths.
-        for (end, heat, from_best) in [(8, heat, false), (10, heat * 0.3, true), (12, heat * 0.1, true)] {
-            let from = if from_best { self.best.clone() } else { best.0.clone() };
+        // More time allows for more heat than a trial; the ends are in sixteenths.
+        for (end, heat) in [(9, best.1), (14, 2.0 * best.1), (16, 0.5 * best.1)] {
+            let from = self.best.clone();
             self.back_to(&from);
-            let end = begin + total * end / 12;
+            let end = begin + total * end / 16;
             if run.elapsed() < end {
-                self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+                let reached = self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+                tracing::debug!(heat, value = reached.value, moves = self.moves, "round");
             }
         }
         let best = self.best.clone();

@@ -51,8 +51,10 @@ impl Searcher<'_> {
                 let best = self.best.feasible.then_some(self.best.value);
                 run.report(self.moves, best);
             }
-            let Some(delta) = self.propose(reroutes) else { continue };
-            if delta < 0.0 && self.rng.random::<f64>() >= (delta / temperature).exp() {
+            // The least change that is accepted: Metropolis' rule with the dice thrown first.
+            let least = temperature * self.rng.random::<f64>().max(1e-300).ln();
+            let Some(delta) = self.propose(reroutes, least) else { continue };
+            if delta < least {
                 self.state.discard();
                 continue;
             }
@@ -85,7 +87,7 @@ impl Searcher<'_> {
         self.back_to(start);
         let (mut sum, mut count) = (0.0, 0);
         for _ in 0..200 {
-            let Some(delta) = self.propose(0.0) else { continue };
+            let Some(delta) = self.propose(0.0, f64::NEG_INFINITY) else { continue };
             self.state.discard();
             if delta < 0.0 && delta > -0.4 * self.fixed.unit * 8.0 {
                 sum -= delta;
@@ -101,8 +103,9 @@ impl Searcher<'_> {
         if self.fixed.movable.is_empty() { 1.0 } else { (60.0 / edges).clamp(0.0005, 0.1) }
     }
 
-    /// Tries a random move; `None` if there was nothing to try.
-    fn propose(&mut self, reroutes: f64) -> Option<f64> {
+    /// Tries a random move; `None` if there was nothing to try, or nothing that could change the
+    /// value by `least` or more.
+    fn propose(&mut self, reroutes: f64, least: f64) -> Option<f64> {
         let dice: f64 = self.rng.random();
         if dice < reroutes {
             return self.propose_reroute();
@@ -118,7 +121,7 @@ impl Searcher<'_> {
             return None;
         }
         if self.rng.random::<f64>() < 0.06 {
-            return self.propose_exchange(host, target);
+            return self.propose_exchange(host, target, least);
         }
         let fits = self.state.has_room(target, vm);
         let others = &self.state.vms_on[target as usize];
@@ -126,7 +129,7 @@ impl Searcher<'_> {
             if !fits && !self.state.is_overloaded(host) {
                 return None;
             }
-            return Some(self.state.try_shift(&[(vm, target)], &mut self.routes));
+            return self.try_if_promising(&[(vm, target)], least);
         }
         let other = others[self.rng.random_range(0..others.len())];
         if self.fixed.pin[other as usize] != NONE {
@@ -138,7 +141,15 @@ impl Searcher<'_> {
         {
             return None;
         }
-        Some(self.state.try_shift(&[(vm, target), (other, host)], &mut self.routes))
+        self.try_if_promising(&[(vm, target), (other, host)], least)
+    }
+
+    fn try_if_promising(&mut self, shifts: &[(u32, u32)], least: f64) -> Option<f64> {
+        // While host capacities are exceeded, leaving a host may be worth more than any demand.
+        if self.judges_ahead && self.best.feasible && self.state.outlook(shifts, &mut self.routes) < least {
+            return None;
+        }
+        Some(self.state.try_shift(shifts, &mut self.routes))
     }
 
     fn fits_swapped(&self, a: u32, b: u32) -> bool {
@@ -176,7 +187,7 @@ impl Searcher<'_> {
     }
 
     /// Exchanges all that two hosts hold, pinned VMs excepted.
-    fn propose_exchange(&mut self, a: u32, b: u32) -> Option<f64> {
+    fn propose_exchange(&mut self, a: u32, b: u32, least: f64) -> Option<f64> {
         let free = |vm: &&u32| self.fixed.pin[**vm as usize] == NONE;
         let forth = self.state.vms_on[a as usize].iter().filter(free).map(|vm| (*vm, b));
         let back = self.state.vms_on[b as usize].iter().filter(free).map(|vm| (*vm, a));
@@ -184,7 +195,7 @@ impl Searcher<'_> {
         if shifts.is_empty() {
             return None;
         }
-        Some(self.state.try_shift(&shifts, &mut self.routes))
+        self.try_if_promising(&shifts, least)
     }
 
     fn propose_reroute(&mut self) -> Option<f64> {
