@@ -24,6 +24,7 @@ struct Weather {
     stalled: Arc<AtomicBool>,
     /// Change the byte after so many; 0: none.
     damage_after: Arc<AtomicU64>,
+    /// How many times that was done.
     cuts: Arc<AtomicU64>,
 }
 
@@ -50,8 +51,7 @@ fn relay(to: SocketAddr, weather: Weather) -> SocketAddr {
 fn pump(mut from: TcpStream, mut to: TcpStream, weather: &Weather, connection: u64) {
     let mut buffer = [0; 4096];
     let mut passed = 0;
-    loop {
-        let Ok(bytes @ 1..) = from.read(&mut buffer) else { break };
+    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
         while weather.stalled.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(10));
         }
@@ -149,27 +149,25 @@ fn connections_cut_at_any_byte_are_made_anew_and_no_message_is_lost_or_doubled()
 
 #[test]
 fn a_stall_of_seconds_is_waited_out_without_a_lost_connection() {
-    let workload = Workload { iterations: Some(300), ..Workload::default() };
+    let workload = Workload { iterations: Some(3_000), ..Workload::default() };
     let weather = Weather::default();
     let summaries = in_time(move || {
-        let stall = |record: &Record| match record {
-            Record::Sample(sample) if sample.rank == 0 && sample.iterations > 0 => {
-                // Once; it ends by itself.
-                if weather.cuts.swap(1, Ordering::Relaxed) == 0 {
-                    weather.stalled.store(true, Ordering::Relaxed);
-                    let stalled = weather.stalled.clone();
-                    thread::spawn(move || {
-                        thread::sleep(Duration::from_secs(3));
-                        stalled.store(false, Ordering::Relaxed);
-                    });
-                }
+        let stall = |record: &Record| {
+            let under_way = matches!(record, Record::Sample(sample) if sample.iterations > 0);
+            // Once; it ends by itself.
+            if under_way && weather.cuts.swap(1, Ordering::Relaxed) == 0 {
+                weather.stalled.store(true, Ordering::Relaxed);
+                let stalled = weather.stalled.clone();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(3));
+                    stalled.store(false, Ordering::Relaxed);
+                });
             }
-            _ => {}
         };
         run(&workload, 4, &weather, stall)
     });
     let summaries: Vec<Summary> = summaries.into_iter().map(Result::unwrap).collect();
-    assert!(summaries.iter().all(|s| s.total.iterations == 300 && s.total.connections_lost == 0));
+    assert!(summaries.iter().all(|s| s.total.iterations == 3_000 && s.total.connections_lost == 0));
     assert!(summaries.iter().all(|s| s.longest_iteration_ms > 2_500.0), "{}", summaries[0]);
 }
 
