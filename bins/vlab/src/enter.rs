@@ -239,28 +239,35 @@ fn step<T, E: Into<io::Error>>(action: &str, result: Result<T, E>) -> Result<T, 
 
 /// What somebody can do about namespaces that the kernel refuses.
 fn remedy(error: &io::Error) -> String {
-    let setting = |name: &str| fs::read_to_string(Path::new("/proc/sys").join(name)).ok();
-    let is = |name: &str, value: &str| setting(name).is_some_and(|text| text.trim() == value);
-    let allow = if is("kernel/unprivileged_userns_clone", "0") {
-        "sudo sysctl kernel.unprivileged_userns_clone=1"
-    } else if is("user/max_user_namespaces", "0") || error.raw_os_error() == Some(libc::ENOSPC) {
-        "sudo sysctl user.max_user_namespaces=15000"
-    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-    } else if error.raw_os_error() == Some(libc::EINVAL) {
-        return "it was built without PID, mount, network or user namespaces \
-                (CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_USER_NS); use one that has them"
-            .to_owned();
-    } else if error.raw_os_error() == Some(libc::ENOSYS) {
-        return "clone3(2) is missing; use Linux 5.3 or later, and in a container a seccomp \
-                profile that allows it (docker: --security-opt seccomp=unconfined)"
-            .to_owned();
-    } else {
-        return "a container's policy (seccomp, AppArmor, a read-only or masked /proc) forbids it; \
-                run outside the container, or in one with --privileged"
-            .to_owned();
+    let is = |name: &str, value: &str| {
+        fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|text| text.trim() == value)
     };
-    format!("unprivileged user namespaces are off; run `{allow}`, or run this as root")
+    let off = |setting: &str| {
+        format!("unprivileged user namespaces are off; run `sudo sysctl {setting}`, or run this as root")
+    };
+    if let Some(kind) =
+        ["user", "net", "pid", "mnt"].iter().find(|kind| is(&format!("user/max_{kind}_namespaces"), "0"))
+    {
+        return format!("no {kind} namespace is allowed; run `sudo sysctl user.max_{kind}_namespaces=15000`");
+    }
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => "there are too many namespaces already, or they are nested too deeply; \
+             see `sysctl -a --pattern user.max_.*_namespaces`, and raise what is reached"
+            .to_owned(),
+        Some(libc::EINVAL) => "it was built without PID, mount, network or user namespaces \
+             (CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_USER_NS); use one that has them"
+            .to_owned(),
+        Some(libc::ENOSYS) => "clone3(2) is missing; use Linux 5.3 or later, and in a container a \
+             seccomp profile that allows it (docker: --security-opt seccomp=unconfined)"
+            .to_owned(),
+        _ if is("kernel/unprivileged_userns_clone", "0") => off("kernel.unprivileged_userns_clone=1"),
+        _ if is("kernel/apparmor_restrict_unprivileged_userns", "1") => {
+            off("kernel.apparmor_restrict_unprivileged_userns=0")
+        }
+        _ => "a container's policy (seccomp, AppArmor, a read-only or masked /proc) forbids it; \
+             run outside the container, or in one with --privileged"
+            .to_owned(),
+    }
 }
 
 /// `None`: has a zero byte, which no argument or variable can have.

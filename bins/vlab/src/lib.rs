@@ -55,7 +55,7 @@ pub use control::{PipeReport, WanControl};
 pub use enter::{EnterError, Inside, STATE_DIR, enter};
 pub use error::LabError;
 pub use lab::Lab;
-pub use machine::{Host, Machine, Vm};
+pub use machine::{Host, Machine, Vm, VmPort};
 pub use netns::NetNs;
 pub use nic::{NIC, NicKind};
 pub use process::Process;

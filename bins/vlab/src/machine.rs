@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use vnet_core::control::PortKind;
 use vnet_core::{HostName, InterfaceName, MacAddr};
@@ -16,12 +17,13 @@ use crate::netns::NetNs;
 use crate::nic::{NIC, Nic, NicKind, NicPlan};
 use crate::process::Process;
 use crate::spec::{HostSpec, LabSpec, NicAddress, VmSpec};
+use crate::sys::packet::BATCH;
 
 /// What hosts and VMs have in common: processes run in both.
 ///
 /// All see the same files, so that a Unix socket made in one can be reached
 /// from any other.
-pub trait Machine {
+pub trait Machine: Send + Sync {
     /// Its name as text.
     fn label(&self) -> &str;
 
@@ -137,7 +139,7 @@ impl Host {
             kind,
             namespace: &netns,
             laboratory: inside.network().as_fd(),
-            peer: &format!("host{number}"),
+            peer: &new_peer_name(),
             address: nic,
             mtu: lab.mtu,
         };
@@ -166,8 +168,8 @@ impl Vm {
     ) -> Result<Self, LabError> {
         let spec = lab.vms[number].clone();
         let netns = make_namespace(spec.name.as_str(), lab.vm_ipv6)?;
-        let peer = format!("vm{number}");
-        let vm = Self { spec, nic, netns, kind, mtu: lab.vm_mtu, peer, inside: inside.clone() };
+        let (mtu, peer) = (lab.vm_mtu, new_peer_name());
+        let vm = Self { spec, nic, netns, kind, mtu, peer, inside: inside.clone() };
         vm.plug()?;
         Ok(vm)
     }
@@ -209,18 +211,50 @@ impl Vm {
         self.run_in(delete)?.at(self.label(), "take its NIC away")
     }
 
-    /// Gives it its NIC (back), with the same addresses and the same
+    /// Gives it its NIC back, with the same addresses and the same
     /// [`Vm::attachment`].
     pub fn plug(&self) -> Result<(), LabError> {
-        let plan = NicPlan {
+        self.nic_plan().make_loose().at(self.label(), "make its NIC")
+    }
+
+    /// Opens the other end of its NIC here, to play the daemon's part.
+    pub fn open(&self) -> Result<VmPort, LabError> {
+        self.nic_plan().open().map(VmPort).at(self.label(), "open its NIC")
+    }
+
+    fn nic_plan(&self) -> NicPlan<'_> {
+        NicPlan {
             kind: self.kind,
             namespace: &self.netns,
             laboratory: self.inside.network().as_fd(),
             peer: &self.peer,
             address: self.nic,
             mtu: self.mtu,
-        };
-        plan.make_loose().at(self.label(), "make its NIC")
+        }
+    }
+}
+
+/// The other end of a VM's NIC. Dropping it closes it.
+pub struct VmPort(Nic);
+
+impl VmPort {
+    /// Takes the next frame that the VM has sent, and returns its length.
+    /// `None`: there's none now; the descriptor tells when there is.
+    pub fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let mut lengths = [0; BATCH];
+        let count = self.0.receive(std::slice::from_mut(buffer), &mut lengths)?;
+        Ok((count > 0).then_some(lengths[0]))
+    }
+
+    /// Gives the VM a frame. False: its device did not take it.
+    pub fn send(&self, frame: &[u8]) -> bool {
+        self.0.send(&[frame]) == 0
+    }
+}
+
+impl AsFd for VmPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -234,6 +268,13 @@ pub(crate) fn add_neighbours(machine: &impl Machine, others: &[NicAddress]) -> R
         netlink.add_neighbours(index, others.map(|other| (other.address, other.mac)))
     };
     machine.run_in(add)?.at(machine.label(), "tell it its neighbours' addresses")
+}
+
+/// A name for a veth in the laboratory's own namespace. Each is used once, as
+/// the kernel takes its time to remove those of a laboratory that was dropped.
+fn new_peer_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn make_namespace(name: &str, ipv6: bool) -> Result<NetNs, LabError> {

@@ -85,8 +85,7 @@ impl NicPlan<'_> {
             }
             NicKind::Veth => {
                 self.make_veth()?;
-                let index = Netlink::open()?.index(self.peer)?;
-                Ok(Nic::Packet(packet::open(index)?))
+                self.open()
             }
         }
     }
@@ -100,6 +99,14 @@ impl NicPlan<'_> {
                 self.configure()
             })?,
             NicKind::Veth => self.make_veth(),
+        }
+    }
+
+    /// Opens what [`NicPlan::make_loose`] has made, as a daemon does.
+    pub(crate) fn open(&self) -> io::Result<Nic> {
+        match self.kind {
+            NicKind::Tap => Ok(Nic::Tap(self.namespace.run(|| device::open_tap(NIC))??)),
+            NicKind::Veth => Ok(Nic::Packet(packet::open(Netlink::open()?.index(self.peer)?)?)),
         }
     }
 
