@@ -35,6 +35,7 @@ pub struct Testbed {
     lab: Lab,
     proxy: HostName,
     places: BTreeMap<InterfaceName, HostName>,
+    star_links: bool,
 }
 
 impl Testbed {
@@ -44,6 +45,15 @@ impl Testbed {
     /// The program must have called [`dispatch`](crate::dispatch) and
     /// [`vlab::enter`] before.
     pub fn start(spec: &LabSpec) -> Result<Self, Error> {
+        Self::start_with(spec, true)
+    }
+
+    /// As [`Testbed::start`], but daemons make no link to the Proxy by themselves.
+    pub fn start_unlinked(spec: &LabSpec) -> Result<Self, Error> {
+        Self::start_with(spec, false)
+    }
+
+    fn start_with(spec: &LabSpec, star_links: bool) -> Result<Self, Error> {
         let lab = Lab::build(spec)?;
         let first = lab.hosts().first().map(|host| host.name().clone());
         let Some(proxy) = spec.proxy.clone().or(first) else {
@@ -52,7 +62,8 @@ impl Testbed {
                 what: "the laboratory has no hosts".into(),
             });
         };
-        let mut bed = Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places: BTreeMap::new() };
+        let places = BTreeMap::new();
+        let mut bed = Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places, star_links };
         // The Proxy first, so that the others need not try twice.
         bed.start_daemon(&proxy)?;
         bed.wait_for_socket(&proxy)?;
@@ -185,6 +196,9 @@ impl Testbed {
             flag("--control-tcp", format!("{proxy}:{CONTROL_PORT}"));
         } else {
             flag("--proxy", format!("{proxy}:{CONTROL_PORT}"));
+        }
+        if !self.star_links {
+            flag("--star-link", "none".into());
         }
         let process = machine.spawn_logged(&mut Role::Daemon.command(arguments), "vnetd")?;
         self.daemons.insert(host.clone(), process);

@@ -29,6 +29,7 @@ mod bed;
 mod error;
 mod flood;
 mod flooding;
+mod harness;
 mod role;
 mod workload;
 
@@ -36,5 +37,6 @@ pub use bed::{CONTROL_PORT, DATA_PORT, NETWORK, Testbed};
 pub use error::Error;
 pub use flood::{Flood, FloodReport, FloodTotal, Received};
 pub use flooding::Flooding;
+pub use harness::{Test, harness};
 pub use role::{Role, dispatch};
 pub use workload::Application;

@@ -1,0 +1,24 @@
+//! What the overlay does over real Ethernet: faults, reconfigurations, naming.
+
+mod faults;
+mod naming;
+mod reconfigure;
+mod support;
+
+use std::process::ExitCode;
+
+use testbed::{Test, harness};
+
+const TESTS: &[Test] = &[
+    ("proxy_killed_and_restarted", faults::proxy_killed_and_restarted),
+    ("daemon_killed_and_restarted", faults::daemon_killed_and_restarted),
+    ("link_cut_for_ten_seconds", faults::link_cut_for_ten_seconds),
+    ("tap_deleted_and_given_back", faults::tap_deleted_and_given_back),
+    ("no_packet_lost_between_generated_topologies", reconfigure::no_packet_lost_between_generated_topologies),
+    ("shapes_of_8_vms_are_named_right", naming::shapes_of_8_vms_are_named_right),
+    ("shapes_of_16_vms_are_named_right", naming::shapes_of_16_vms_are_named_right),
+];
+
+fn main() -> ExitCode {
+    harness(TESTS)
+}
