@@ -13,6 +13,7 @@
 //! | [`verify`] | an independent checker, which shares no code with the solvers |
 //! | [`run`], [`io`] | deadline, seed, progress, cancellation; real time |
 //! | [`solver`] | solvers behind one trait |
+//! | [`bound`] | proven limits |
 //! | [`elastic`] | demands as relative weights, for congested applications |
 //! | [`online`] | virtual networks that come and go |
 //! | [`generate`] | problems to try solvers on |
@@ -43,7 +44,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bound;
 pub mod elastic;
+mod fixed;
 pub mod generate;
 pub mod io;
 pub mod json;
@@ -65,6 +68,6 @@ pub use problem::{Costs, Current, Demand, Edge, EdgeId, Host, HostId, Problem, P
 pub use run::{Clock, Progress, Run, StepClock};
 pub use solution::{Path, Solution};
 pub use solver::{
-    Annealing, FastPath, GreedyMapping, GreedyVariant, PricedRouting, Search, SolveError, Solver,
+    Annealing, Exact, FastPath, GreedyMapping, GreedyVariant, PricedRouting, Search, SolveError, Solver,
     greedy_topology,
 };

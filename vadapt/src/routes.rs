@@ -232,6 +232,37 @@ impl Routes {
     }
 }
 
+/// Capacity of the widest path between all pairs of hosts, by rows of the start; infinite on
+/// the diagonal, negative where there is no path.
+pub(crate) fn all_widest(net: &Network) -> Vec<f32> {
+    let routes = Routes::new(net, false);
+    let root = |root| routes.tree(net, Kind::Widest, root, false).width.into_vec();
+    (0..net.hosts as u32).flat_map(root).collect()
+}
+
+/// Latency of the fastest path between all pairs of hosts, by rows of the start; infinite where
+/// there is no path.
+pub(crate) fn all_fastest(net: &Network) -> Vec<f32> {
+    let routes = Routes::new(net, true);
+    let latencies = |root: u32| {
+        let tree = routes.tree(net, Kind::Fastest, root, false);
+        let latency = |host: u32| {
+            let (mut at, mut sum) = (host, 0.0);
+            while at != root {
+                let edge = tree.edge[at as usize];
+                if edge == NONE {
+                    return f32::INFINITY;
+                }
+                sum += net.latency[edge as usize];
+                at = net.from[edge as usize];
+            }
+            sum as f32
+        };
+        (0..net.hosts as u32).map(latency).collect::<Vec<_>>()
+    };
+    (0..net.hosts as u32).flat_map(latencies).collect()
+}
+
 impl Matrix {
     fn new(net: &Network, width: &[f64]) -> Self {
         let mut matrix =

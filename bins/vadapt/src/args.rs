@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vadapt::{
-    Annealing, GreedyMapping, Objective, PricedRouting, ResidualAndLatency, ResidualBandwidth, Search,
+    Annealing, Exact, GreedyMapping, Objective, PricedRouting, ResidualAndLatency, ResidualBandwidth, Search,
     SingleHop, Solver, TightFit,
 };
 
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Generate a problem.
     Generate(GenerateArgs),
+    /// Print a proven limit of the objective.
+    Bound(BoundArgs),
+    /// Draw hosts, VMs and paths as SVG.
+    Draw(DrawArgs),
     /// Embed virtual networks that come and go, over JSON lines on standard input and output.
     Serve(ServeArgs),
 }
@@ -44,6 +48,8 @@ pub(crate) enum SolverName {
     Greedy,
     /// Annealing as in the papers, started from greedy.
     Annealing,
+    /// Branch and bound: the proven optimum of small problems.
+    Exact,
     /// Routes alone, for problems with a given mapping.
     Routing,
 }
@@ -55,6 +61,7 @@ impl SolverName {
             Self::GreedyPapers => Box::new(GreedyMapping::papers()),
             Self::Greedy => Box::new(GreedyMapping::repaired()),
             Self::Annealing => Box::new(Annealing),
+            Self::Exact => Box::new(Exact),
             Self::Routing => Box::new(PricedRouting),
         }
     }
@@ -105,6 +112,9 @@ pub(crate) struct SolveArgs {
     /// Threads; each searches with a seed of its own and the best result counts.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: u16,
+    /// Add a proven limit to the solution; takes up to the same time again.
+    #[arg(long)]
+    pub(crate) bound: bool,
     /// Don't show progress on standard error.
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -218,6 +228,32 @@ pub(crate) struct GenerateArgs {
     /// Accepted for symmetry: the problem is JSON anyway.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BoundArgs {
+    /// The problem.
+    pub(crate) problem: PathBuf,
+    /// What is worth having.
+    #[arg(long, value_enum, default_value = "residual")]
+    pub(crate) objective: ObjectiveName,
+    /// Time that it may take.
+    #[arg(short, long, default_value = "10s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrawArgs {
+    /// The problem.
+    pub(crate) problem: PathBuf,
+    /// The solution; without it, the network alone.
+    pub(crate) solution: Option<PathBuf>,
+    /// Where the picture goes.
+    #[arg(short, long, default_value = "-")]
+    pub(crate) output: PathBuf,
 }
 
 /// One message per line: {"type":"init","nodes":[compute],"links":[[a,b,bandwidth]]}, then

@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod svg;
 mod table;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
+        Command::Bound(args) => commands::bound::run(&args),
+        Command::Draw(args) => commands::draw::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
     };
     match done {

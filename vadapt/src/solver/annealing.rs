@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::objective::Objective;
 use crate::problem::Problem;
@@ -13,7 +14,7 @@ use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::greedy::map_papers;
 use crate::solver::{SolveError, Solver, checked};
-use crate::state::{Fixed, State};
+use crate::state::State;
 
 /// Plain annealing, started from the papers' greedy mapping: the baseline to be ahead of.
 ///

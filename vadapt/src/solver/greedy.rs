@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::objective::Objective;
 use crate::problem::{HostId, Problem};
@@ -23,7 +24,7 @@ use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::{SolveError, Solver, checked};
-use crate::state::{Fixed, State};
+use crate::state::State;
 
 /// Which greedy mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

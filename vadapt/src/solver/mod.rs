@@ -1,11 +1,13 @@
 //! Solvers behind one trait.
 
 mod annealing;
+mod exact;
 mod greedy;
 mod routing;
 mod search;
 
 pub use annealing::Annealing;
+pub use exact::Exact;
 pub use greedy::{FastPath, GreedyMapping, GreedyVariant, greedy_topology};
 pub use routing::PricedRouting;
 pub use search::Search;

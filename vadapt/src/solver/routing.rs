@@ -1,5 +1,6 @@
 //! Routing alone (RPVEE): sequential widest paths that pay for what they take.
 
+use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::objective::Objective;
 use crate::problem::Problem;
@@ -7,7 +8,7 @@ use crate::routes::{Finder, Routes};
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::{SolveError, Solver, checked};
-use crate::state::{Fixed, State};
+use crate::state::State;
 
 /// Routes the demands of a problem whose VMs are all pinned.
 ///

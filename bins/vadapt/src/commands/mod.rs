@@ -1,7 +1,9 @@
 //! One module per command.
 
+pub(crate) mod bound;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod draw;
 pub(crate) mod generate;
 pub(crate) mod serve;
 pub(crate) mod solve;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use vadapt::bound::upper_bound;
 use vadapt::io::{Portfolio, WallClock};
 use vadapt::{Progress, Run, Solver};
 
@@ -25,9 +26,12 @@ pub(crate) fn run(args: &SolveArgs) -> anyhow::Result<ExitCode> {
     if shown {
         eprint!("\r\x1b[K");
     }
-    let solution = solution.with_context(|| {
+    let mut solution = solution.with_context(|| {
         format!("{} has no answer to {} within {:?}", portfolio.name(), args.problem.display(), args.time)
     })?;
+    if args.bound && solution.bound.is_none() {
+        solution.bound = upper_bound(&problem, &*objective, &mut Run::new(&clock, args.time));
+    }
     write(&args.output, &solution.to_json(&problem))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,10 +2,10 @@
 
 use rand::RngExt;
 
+use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::run::Run;
 use crate::solver::search::Searcher;
-use crate::state::Fixed;
 
 /// Candidate hosts that are rated for each VM, at most.
 const CANDIDATES: usize = 28;

@@ -7,6 +7,7 @@ mod walk;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::fixed::Fixed;
 use crate::objective::Objective;
 use crate::problem::Problem;
 use crate::routes::{Finder, Routes};
@@ -14,7 +15,7 @@ use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::routing::improve_routes;
 use crate::solver::{SolveError, Solver, checked};
-use crate::state::{Fixed, State};
+use crate::state::State;
 
 use walk::Schedule;
 
