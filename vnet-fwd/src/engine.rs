@@ -106,8 +106,9 @@ impl Forwarder {
         self.ports.remove(port);
     }
 
-    /// Takes the newest rules. To be called once before each batch of frames;
-    /// costs one atomic load while nothing has changed.
+    /// Takes the newest rules. To be called before each batch of frames, or after
+    /// each frame is read, if rules are to apply to every frame read after they
+    /// were published. Costs one atomic load while nothing has changed.
     #[inline]
     pub fn refresh(&mut self) {
         if self.rules.refresh() {
@@ -163,9 +164,9 @@ impl Forwarder {
         self.drops.count(reason);
     }
 
-    /// Counts several such frames.
-    pub fn count_drops(&mut self, reason: DropReason, frames: u64) {
-        self.drops.add(reason, frames);
+    /// Counts what a port has dropped by itself.
+    pub fn count_all(&mut self, drops: &Drops) {
+        self.drops.merge(drops);
     }
 
     /// Frames dropped, by reason.

@@ -3,6 +3,7 @@
 
 pub mod book;
 mod cache;
+mod checksum;
 pub mod engine;
 pub mod io;
 mod limit;
@@ -16,6 +17,7 @@ mod trie;
 
 pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
+pub use io::channel;
 pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError};
 pub use link::LinkTiming;
 pub use port::PortId;

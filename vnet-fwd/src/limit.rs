@@ -46,6 +46,7 @@ mod tests {
         fn never_more_than_the_burst_and_one_for_each_pause(
             burst in 1_u32..10, waits in proptest::collection::vec(0_u64..300, 1..200),
         ) {
+            #[allow(clippy::disallowed_methods)] // any instant will do
             let start = Instant::now();
             let mut limit = RateLimit::new(burst, Duration::from_millis(100));
             let (mut at, mut allowed) = (0, 0);

@@ -109,6 +109,13 @@ impl Drops {
         self.0[reason as usize] += frames;
     }
 
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, others) in self.0.iter_mut().zip(other.0) {
+            *mine += others;
+        }
+    }
+
     /// Drops for one reason.
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]

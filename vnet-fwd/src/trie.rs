@@ -27,16 +27,18 @@ pub(crate) fn mix(value: u128) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
+type Child<K, V> = Option<Arc<Node<K, V>>>;
+
 #[derive(Clone)]
 enum Node<K, V> {
-    Branch(Box<[Option<Arc<Node<K, V>>>; FANOUT]>),
+    Branch(Box<[Child<K, V>; FANOUT]>),
     Leaf(Vec<(K, V)>),
 }
 
 /// See the module's documentation.
 #[derive(Clone)]
 pub(crate) struct Trie<K, V> {
-    root: Option<Arc<Node<K, V>>>,
+    root: Child<K, V>,
 }
 
 impl<K, V> Default for Trie<K, V> {

@@ -1,4 +1,5 @@
 //! The engine with its cache against the plain meaning of rules, `vnet_core::route`.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test
 
 use std::collections::{BTreeMap, BTreeSet};
 

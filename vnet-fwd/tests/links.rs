@@ -1,5 +1,6 @@
 //! Links over a simulated network that delays, reorders, repeats and loses, with
 //! a simulated clock. Each test prints its seed when it fails.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,10 +1,22 @@
 //! Everything that touches the world: threads, sockets, devices, the clock.
 #![allow(clippy::disallowed_methods)]
 
+mod bind;
+pub mod channel;
+mod commands;
 pub mod config;
+mod interfaces;
+mod open;
+mod outlets;
+mod packet;
 pub mod plane;
 pub mod port;
+mod report;
 mod sys;
+mod tap;
+mod tcp;
+mod token;
+mod udp;
 mod worker;
 
 pub use config::{DataPlaneConfig, Event, PlaneError, StartError};

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::stats::Drops;
+
 /// Where frames enter and leave: implement this to give a
 /// [`DataPlane`](super::DataPlane) a new kind of interface.
 ///
@@ -30,4 +32,8 @@ pub trait Port: Send {
     /// [`io::ErrorKind::WouldBlock`]: no room; the frame is dropped and counted.
     /// Any other error drops the frame, too, and the interface's status tells it.
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
+
+    /// Moves what the port has dropped by itself, since it was last asked, over
+    /// to `drops`.
+    fn take_drops(&mut self, _drops: &mut Drops) {}
 }

@@ -1,39 +1,61 @@
 //! The thread that forwards frames.
 
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use vnet_core::control::{
-    DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, PortState, TrafficEntry,
-};
-use vnet_core::{InterfaceName, LinkId, NetworkId};
+use vnet_core::HostName;
+use vnet_core::frame::MAX_FRAME;
 
-use super::config::{DataPlaneConfig, Event, PlaneError, StartError};
+use super::bind::bind;
+use super::config::{DataPlaneConfig, Event, StartError};
+use super::interfaces::Interfaces;
+use super::open::{OpenError, open_elsewhere};
+use super::outlets::{HEADROOM, Outlets};
 use super::port::Port;
-use super::sys::EventFd;
+use super::report::Reporter;
+use super::sys::{Epoll, EventFd, Interest, Ready};
+use super::tcp::{self, PREFIX, TcpLinks};
+use super::token::Token;
+use super::udp::UdpLinks;
+use crate::engine::{Forwarder, FrameInfo, Ingress};
+use crate::link::{Action, ConnectionId, Inbound, LinkSet, Path};
+use crate::port::PortId;
 use crate::publish::Reader;
-use crate::stats::Drops;
+use crate::stats::{DropReason, Drops};
 use crate::table::RuleTable;
-use crate::traffic::{TrafficTable, Untracked};
 
 /// Work for the worker's thread, done between two batches of frames.
 pub(crate) type Command = Box<dyn FnOnce(&mut Worker) + Send>;
 
+/// Told of every event.
+pub(crate) type Observer = Box<dyn Fn(&Event) + Send>;
+
+/// How many frames are taken from one port before the others have their turn.
+const BATCH: usize = 64;
+
+/// How long no connection is accepted after the kernel could not give one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 pub(crate) struct Worker {
+    pub(super) host: HostName,
     wake: EventFd,
     commands: mpsc::Receiver<Command>,
-    observers: Vec<Box<dyn Fn(&Event) + Send>>,
-    sockets: Option<(UdpSocket, TcpListener)>,
+    /// For the threads that open devices, to report back.
+    own: mpsc::Sender<Command>,
+    pub(super) observers: Vec<Observer>,
+    reporter: Reporter,
     address: Option<SocketAddr>,
-    rules: Reader<RuleTable>,
-    interfaces: BTreeMap<InterfaceName, (InterfaceSpec, Instant)>,
-    ports: BTreeMap<InterfaceName, (NetworkId, Box<dyn Port>)>,
-    links: BTreeMap<LinkId, (LinkSpec, Instant)>,
-    drops: Drops,
-    traffic: TrafficTable,
-    stopped: bool,
+    pub(super) forwarder: Forwarder,
+    pub(super) outlets: Outlets,
+    /// Room for one frame with [`HEADROOM`].
+    packet: Box<[u8]>,
+    /// Room for what one TCP connection gives at a time; made when there is one.
+    stream: Vec<u8>,
+    accept_again: Option<Instant>,
+    pub(super) stopped: bool,
 }
 
 impl Worker {
@@ -41,31 +63,42 @@ impl Worker {
         config: DataPlaneConfig,
         rules: Reader<RuleTable>,
         commands: mpsc::Receiver<Command>,
-        _own: mpsc::Sender<Command>,
+        own: mpsc::Sender<Command>,
     ) -> Result<Self, StartError> {
-        let wake = EventFd::new()
-            .map_err(|source| StartError::Worker { what: "making an event counter", source })?;
-        let sockets = config.bind.map(bind).transpose()?;
-        let address =
-            match &sockets {
-                Some((udp, _)) => Some(udp.local_addr().map_err(|source| StartError::Worker {
-                    what: "asking for the socket's address",
-                    source,
-                })?),
-                None => None,
-            };
+        let failed = |what| move |source| StartError::Worker { what, source };
+        let wake = EventFd::new().map_err(failed("making an event counter"))?;
+        let poller = Epoll::new().map_err(failed("making a poller"))?;
+        let watch = |fd, token: Token| {
+            poller.add(fd, token.into(), Interest::Readable).map_err(failed("watching a socket"))
+        };
+        watch(wake.as_fd(), Token::Wake)?;
+        let (mut udp, mut tcp, mut address) = (None, None, None);
+        if let Some(wanted) = config.bind {
+            let (socket, listener) = bind(wanted)?;
+            address = Some(socket.local_addr().map_err(failed("asking for a socket's address"))?);
+            let socket = UdpLinks::new(socket).map_err(failed("setting up the UDP socket"))?;
+            let listener = TcpLinks::new(listener).map_err(failed("setting up the TCP socket"))?;
+            watch(socket.as_fd(), Token::Udp)?;
+            watch(listener.as_fd(), Token::Listener)?;
+            (udp, tcp) = (Some(socket), Some(listener));
+        }
+        let DataPlaneConfig { host, incarnation, timing, .. } = config;
+        let links = LinkSet::new(host.clone(), incarnation, timing, Instant::now());
+        let forwarder =
+            Forwarder::new(rules, config.hop_limit, config.cache_capacity, config.traffic_capacity);
         Ok(Self {
+            host,
             wake,
             commands,
+            own,
             observers: Vec::new(),
-            sockets,
+            reporter: Reporter::new(),
             address,
-            rules,
-            interfaces: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            links: BTreeMap::new(),
-            drops: Drops::default(),
-            traffic: TrafficTable::new(config.traffic_capacity),
+            forwarder,
+            outlets: Outlets { interfaces: Interfaces::default(), links, udp, tcp, poller },
+            packet: vec![0; HEADROOM + MAX_FRAME].into(),
+            stream: Vec::new(),
+            accept_again: None,
             stopped: false,
         })
     }
@@ -75,133 +108,281 @@ impl Worker {
     }
 
     pub(crate) fn waker(&self) -> Result<EventFd, StartError> {
-        self.wake
-            .try_clone()
-            .map_err(|source| StartError::Worker { what: "sharing its event counter", source })
+        let failed = |source| StartError::Worker { what: "sharing its event counter", source };
+        self.wake.try_clone().map_err(failed)
     }
 
+    /// Works until `Worker::stop`.
     pub(crate) fn run(mut self) {
+        let mut ready = Vec::new();
         while !self.stopped {
-            let Ok(command) = self.commands.recv() else { return };
-            self.wake.clear();
-            self.rules.refresh();
-            command(&mut self);
+            let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            if let Err(error) = self.outlets.poller.wait(timeout, &mut ready) {
+                tracing::error!(%error, "the worker can't wait for its ports, and stops");
+                return;
+            }
+            for ready in &ready {
+                self.serve(*ready);
+            }
+            self.on_time(Instant::now());
         }
     }
 
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        self.sockets = None;
+    fn deadline(&self) -> Option<Instant> {
+        let all = [
+            self.outlets.links.deadline(),
+            self.outlets.interfaces.deadline(),
+            self.reporter.deadline(),
+            self.accept_again,
+        ];
+        all.into_iter().flatten().min()
     }
 
-    pub(crate) fn subscribe(&mut self, observer: Box<dyn Fn(&Event) + Send>) {
-        self.observers.push(observer);
+    fn on_time(&mut self, now: Instant) {
+        if self.outlets.links.deadline().is_some_and(|at| at <= now) {
+            self.outlets.links.on_time(now);
+            self.act();
+        }
+        self.open_due(now);
+        if self.accept_again.is_some_and(|at| at <= now)
+            && let Some(tcp) = &self.outlets.tcp
+        {
+            let watched = self.outlets.poller.add(tcp.as_fd(), Token::Listener.into(), Interest::Readable);
+            self.accept_again = watched.err().map(|_| now + ACCEPT_PAUSE);
+        }
+        self.reporter.flush(now);
     }
 
-    pub(crate) fn add_interface(&mut self, spec: InterfaceSpec) -> Result<(), PlaneError> {
-        match self.interfaces.get(&spec.name) {
-            Some((old, _)) if *old == spec => Ok(()),
-            Some(_) => Err(PlaneError::InterfaceConflict { name: spec.name }),
-            None => {
-                self.interfaces.insert(spec.name.clone(), (spec, Instant::now()));
-                Ok(())
+    fn serve(&mut self, ready: Ready) {
+        match Token::from(ready.token) {
+            Token::Wake => {
+                self.wake.clear();
+                while let Ok(command) = self.commands.try_recv() {
+                    command(self);
+                }
+            }
+            Token::Interface(index) => self.read_interface(index),
+            Token::Udp => self.read_udp(ready.error),
+            Token::Listener => self.accept(),
+            Token::Connection(id) => self.serve_connection(id, ready),
+        }
+        self.act();
+    }
+
+    fn read_interface(&mut self, index: usize) {
+        let mut drops = Drops::default();
+        for _ in 0..BATCH {
+            let Some((port, counters)) = self.outlets.interfaces.port(index) else { break };
+            match port.receive(&mut self.packet[HEADROOM..]) {
+                Ok(length) => {
+                    counters.received(length);
+                    let ingress = Ingress::Interface(PortId::interface(index));
+                    let packet = &mut self.packet[..HEADROOM + length];
+                    forward(&mut self.forwarder, &mut self.outlets, ingress, packet);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    self.forwarder.count_drop(DropReason::TooLong);
+                }
+                Err(error) => {
+                    let now = Instant::now();
+                    let event = self.outlets.interfaces.close(index, format!("reading failed: {error}"), now);
+                    self.tell(event, now);
+                    break;
+                }
+            }
+        }
+        if let Some((port, _)) = self.outlets.interfaces.port(index) {
+            port.take_drops(&mut drops);
+            self.forwarder.count_all(&drops);
+        }
+    }
+
+    fn read_udp(&mut self, mut failures: bool) {
+        let now = Instant::now();
+        for _ in 0..BATCH {
+            let Some(udp) = &self.outlets.udp else { return };
+            let (length, from) = match udp.receive(&mut self.packet[PREFIX..]) {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => break,
+                Err(_) => {
+                    failures = true;
+                    continue;
+                }
+            };
+            let packet = &mut self.packet[..PREFIX + length];
+            message(&mut self.forwarder, &mut self.outlets, Path::Udp(from), packet, now);
+        }
+        while failures
+            && let Some(udp) = &self.outlets.udp
+            && let Some((address, why)) = udp.next_failure()
+        {
+            self.outlets.links.unreachable(address, &why, now);
+        }
+    }
+
+    fn accept(&mut self) {
+        let now = Instant::now();
+        let Outlets { tcp: Some(tcp), links, poller, .. } = &mut self.outlets else { return };
+        for _ in 0..BATCH {
+            match tcp.accept() {
+                Ok(None) => return,
+                Ok(Some((stream, _))) => {
+                    let Some(id) = links.accept(now) else { continue };
+                    if let Err(error) = tcp.adopt(id, Token::Connection(id).into(), stream, poller) {
+                        links.disconnected(id, &error.to_string(), now);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Out of descriptors, say: asking again at once is no use.
+                    tracing::debug!(%error, "a connection can't be accepted");
+                    if poller.remove(tcp.as_fd()).is_ok() {
+                        self.accept_again = Some(now + ACCEPT_PAUSE);
+                    }
+                    return;
+                }
             }
         }
     }
 
-    pub(crate) fn add_port(
-        &mut self,
-        name: InterfaceName,
-        network: NetworkId,
-        port: Box<dyn Port>,
-    ) -> Result<(), PlaneError> {
-        self.ports.insert(name, (network, port));
+    fn serve_connection(&mut self, id: ConnectionId, ready: Ready) {
+        let now = Instant::now();
+        let result = self.write_connection(id, ready, now).and_then(|()| self.read_connection(id, now));
+        if let Err(error) = result {
+            if let Some(tcp) = &mut self.outlets.tcp {
+                tcp.close(id);
+            }
+            self.outlets.links.disconnected(id, &error.to_string(), now);
+        }
+    }
+
+    fn write_connection(&mut self, id: ConnectionId, ready: Ready, now: Instant) -> io::Result<()> {
+        let Outlets { tcp: Some(tcp), links, poller, .. } = &mut self.outlets else { return Ok(()) };
+        if (ready.writable || ready.error) && tcp.writable(id, Token::Connection(id).into(), poller)? {
+            links.connected(id, now);
+        }
         Ok(())
     }
 
-    pub(crate) fn remove_interface(&mut self, name: &InterfaceName) -> Result<(), PlaneError> {
-        let known = self.interfaces.remove(name).is_some() | self.ports.remove(name).is_some();
-        if known { Ok(()) } else { Err(PlaneError::NoInterface { name: name.clone() }) }
+    fn read_connection(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
+        if self.stream.is_empty() {
+            self.stream = vec![0; tcp::STREAM_BUFFER];
+        }
+        let Some(tcp) = &mut self.outlets.tcp else { return Ok(()) };
+        let Some(length) = tcp.read(id, &mut self.stream)? else { return Ok(()) };
+        let mut at = 0;
+        while let Some(record) = tcp::first_record(&self.stream[at..length])? {
+            let packet = &mut self.stream[at..at + record];
+            message(&mut self.forwarder, &mut self.outlets, Path::Tcp(id), packet, now);
+            at += record;
+        }
+        if let Some(tcp) = &mut self.outlets.tcp {
+            tcp.keep(id, &self.stream[at..length]);
+        }
+        Ok(())
     }
 
-    pub(crate) fn add_link(&mut self, spec: LinkSpec) -> Result<(), PlaneError> {
-        let link = spec.link.id();
-        match self.links.get_mut(&link) {
-            Some((old, _)) if old.link != spec.link => Err(PlaneError::LinkConflict { link }),
-            Some((old, _)) => {
-                *old = spec;
-                Ok(())
-            }
-            None => {
-                self.links.insert(link, (spec, Instant::now()));
-                Ok(())
+    /// Does what links want done.
+    pub(super) fn act(&mut self) {
+        let now = Instant::now();
+        while let Some(action) = self.outlets.links.poll_action() {
+            let Outlets { links, udp, tcp, poller, .. } = &mut self.outlets;
+            match action {
+                Action::Send { path: Path::Udp(address), message } => {
+                    if let Some(Err(error)) = udp.as_ref().map(|udp| udp.send(&message, address)) {
+                        links.unreachable(address, &error.to_string(), now);
+                    }
+                }
+                Action::Send { path: Path::Tcp(id), message } => {
+                    if let Some(tcp) = tcp
+                        && let Err(reason) =
+                            tcp.send_control(id, Token::Connection(id).into(), &message, poller)
+                    {
+                        self.forwarder.count_drop(reason);
+                    }
+                }
+                Action::Dial { connection: id, address } => {
+                    let dialled =
+                        tcp.as_mut().map(|tcp| tcp.dial(id, Token::Connection(id).into(), address, poller));
+                    if let Some(Err(error)) = dialled {
+                        links.disconnected(id, &error.to_string(), now);
+                    }
+                }
+                Action::HangUp { connection } => {
+                    if let Some(tcp) = tcp {
+                        tcp.close(connection);
+                    }
+                }
+                Action::Up { link } => self.tell(Some(Event::LinkUp { link }), now),
+                Action::Down { link, why } => self.tell(Some(Event::LinkDown { link, why }), now),
             }
         }
     }
 
-    pub(crate) fn remove_link(&mut self, id: &LinkId) -> Result<(), PlaneError> {
-        match self.links.remove(id) {
-            Some(_) => Ok(()),
-            None => Err(PlaneError::NoLink { link: id.clone() }),
+    /// Has threads open the devices whose time has come.
+    pub(super) fn open_due(&mut self, now: Instant) {
+        if self.outlets.interfaces.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        for (serial, kind) in self.outlets.interfaces.due(now) {
+            let own = self.own.clone();
+            let done = self.wake.try_clone().map(|wake| {
+                move |port: Result<Box<dyn Port>, OpenError>| {
+                    let port = port.map_err(|error| error.to_string());
+                    // The worker may have stopped since.
+                    let _ = own.send(Box::new(move |worker| worker.opened(serial, port)));
+                    wake.notify();
+                }
+            });
+            let started = match done {
+                Ok(done) => open_elsewhere(kind, done),
+                Err(source) => Err(OpenError::Thread { source }),
+            };
+            if let Err(error) = started {
+                self.opened(serial, Err(error.to_string()));
+            }
         }
     }
 
-    pub(crate) fn interfaces(&self) -> Vec<InterfaceStatus> {
-        self.interfaces
-            .values()
-            .map(|(spec, since)| InterfaceStatus {
-                spec: spec.clone(),
-                state: opening(*since),
-                received_frames: 0,
-                received_bytes: 0,
-                sent_frames: 0,
-                sent_bytes: 0,
-                send_errors: 0,
-            })
-            .collect()
+    fn opened(&mut self, serial: u64, port: Result<Box<dyn Port>, String>) {
+        let now = Instant::now();
+        // The interface may have been removed since.
+        if let Some(index) = self.outlets.interfaces.index_of_serial(serial) {
+            let event = self.outlets.interfaces.opened(index, port, &self.outlets.poller, now);
+            self.tell(event, now);
+        }
     }
 
-    pub(crate) fn links(&self) -> Vec<LinkStatus> {
-        self.links
-            .values()
-            .map(|(spec, since)| LinkStatus {
-                link: spec.link.clone(),
-                state: opening(*since),
-                peer: spec.peer,
-                round_trip_us: None,
-                received_frames: 0,
-                received_bytes: 0,
-                sent_frames: 0,
-                sent_bytes: 0,
-                send_errors: 0,
-                times_up: 0,
-            })
-            .collect()
-    }
-
-    pub(crate) fn flush_counts(&mut self) {}
-
-    pub(crate) fn drops(&self) -> Vec<DropCounter> {
-        self.drops.report()
-    }
-
-    pub(crate) fn traffic(&self) -> Vec<TrafficEntry> {
-        self.traffic.report()
-    }
-
-    pub(crate) fn untracked_traffic(&self) -> Untracked {
-        self.traffic.untracked()
+    pub(super) fn tell(&mut self, event: Option<Event>, now: Instant) {
+        if let Some(event) = event {
+            for observer in &self.observers {
+                observer(&event);
+            }
+            self.reporter.add(&event, now);
+        }
     }
 }
 
-fn opening(since: Instant) -> PortState {
-    PortState { up: false, why: "not open yet".to_owned(), for_ms: since.elapsed().as_millis() as u64 }
+/// Takes a message, behind [`PREFIX`] bytes, that came over a link's `path`.
+fn message(forwarder: &mut Forwarder, outlets: &mut Outlets, path: Path, packet: &mut [u8], now: Instant) {
+    match outlets.links.receive(path, &packet[PREFIX..], now) {
+        Ok(Inbound::Frame { link, header }) => {
+            forward(forwarder, outlets, Ingress::Link(PortId::link(link), header), packet);
+        }
+        Ok(Inbound::Handled) => {}
+        Err(reason) => forwarder.count_drop(reason),
+    }
 }
 
-fn bind(address: SocketAddr) -> Result<(UdpSocket, TcpListener), StartError> {
-    let failed = |protocol| move |source| StartError::Bind { address, protocol, source };
-    let listener = TcpListener::bind(address).map_err(failed("TCP"))?;
-    let bound = listener.local_addr().map_err(failed("TCP"))?;
-    let socket = UdpSocket::bind(bound).map_err(failed("UDP"))?;
-    Ok((socket, listener))
+/// Forwards the frame behind [`HEADROOM`] bytes.
+#[inline]
+fn forward(forwarder: &mut Forwarder, outlets: &mut Outlets, ingress: Ingress, packet: &mut [u8]) {
+    // Once for each frame, so that rules published before it was read apply to it.
+    forwarder.refresh();
+    match FrameInfo::of(&packet[HEADROOM..]) {
+        Some(info) => forwarder.forward(ingress, info, |port, label| outlets.deliver(port, label, packet)),
+        None => forwarder.count_drop(DropReason::Malformed),
+    }
 }

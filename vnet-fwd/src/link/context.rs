@@ -110,6 +110,7 @@ impl Context<'_> {
             CloseReason::Removed => format!("{host} has removed the link"),
             CloseReason::Duplicate => "another connection serves the link".to_owned(),
             CloseReason::OtherKind => format!("{host} has this link over the other of UDP and TCP"),
+            CloseReason::Stopping => format!("{host} is stopping"),
             CloseReason::Other => String::new(),
         };
         let incarnations = Incarnations { sender: self.incarnation, receiver: 0 };

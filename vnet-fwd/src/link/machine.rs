@@ -251,7 +251,8 @@ impl Link {
         let from_session = self.session.as_ref().is_some_and(|s| {
             // It answers a message of this session, which a stranger can't name.
             let ours = (s.started..=cx.clock()).contains(&close.echo);
-            let theirs = close.reason == CloseReason::Removed && close.incarnations.sender == s.incarnation;
+            let ending = matches!(close.reason, CloseReason::Removed | CloseReason::Stopping);
+            let theirs = ending && close.incarnations.sender == s.incarnation;
             s.path == path && (ours || theirs)
         });
         if from_session {
@@ -296,11 +297,11 @@ impl Link {
         }
     }
 
-    /// Takes this end away, and tells the peer.
-    pub(super) fn on_removed(&mut self, cx: &mut Context<'_>) {
+    /// Takes this end away, and tells the peer why.
+    pub(super) fn on_removed(&mut self, reason: CloseReason, cx: &mut Context<'_>) {
         if let Some(session) = self.session.take() {
             let echo = session.heard.map_or(0, |(timestamp, _)| timestamp);
-            self.refuse(session.path, CloseReason::Removed, echo, cx);
+            self.refuse(session.path, reason, echo, cx);
             cx.hang_up(session.path);
         }
         self.drop_candidate(cx);

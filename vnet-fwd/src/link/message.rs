@@ -79,6 +79,8 @@ pub enum CloseReason {
     Duplicate = 4,
     /// One end has the link over TCP, the other over UDP.
     OtherKind = 5,
+    /// The peer's daemon is being stopped.
+    Stopping = 6,
     /// A reason that a later version has.
     Other = 0,
 }
@@ -104,6 +106,7 @@ impl From<u8> for CloseReason {
             3 => Self::Removed,
             4 => Self::Duplicate,
             5 => Self::OtherKind,
+            6 => Self::Stopping,
             _ => Self::Other,
         }
     }

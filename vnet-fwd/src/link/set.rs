@@ -148,9 +148,13 @@ impl LinkSet {
 
     /// Takes this end of a link away, and tells the peer.
     pub fn remove(&mut self, index: usize, now: Instant) {
-        self.with(index, now, |link, cx| link.on_removed(cx));
-        if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
-            self.by_peer.remove(&slot.link.peer);
+        self.take_away(index, CloseReason::Removed, now);
+    }
+
+    /// Takes all links away, and tells the peers that this daemon is stopping.
+    pub fn shut_down(&mut self, now: Instant) {
+        for index in 0..self.slots.len() {
+            self.take_away(index, CloseReason::Stopping, now);
         }
     }
 
@@ -407,6 +411,13 @@ impl LinkSet {
         }
         if matches!(path, Path::Tcp(c) if self.connections.get(&c).is_some_and(|c| c.link.is_none())) {
             self.shared.context(now).hang_up(path);
+        }
+    }
+
+    fn take_away(&mut self, index: usize, reason: CloseReason, now: Instant) {
+        self.with(index, now, |link, cx| link.on_removed(reason, cx));
+        if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
+            self.by_peer.remove(&slot.link.peer);
         }
     }
 

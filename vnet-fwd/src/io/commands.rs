@@ -1,0 +1,128 @@
+//! What the handle of a data plane has its worker do.
+
+use std::time::Instant;
+
+use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
+use vnet_core::{InterfaceName, LinkId, NetworkId};
+
+use super::config::{Event, PlaneError};
+use super::interfaces;
+use super::port::Port;
+use super::udp;
+use super::worker::{Observer, Worker};
+use crate::port::PortId;
+use crate::traffic::Untracked;
+
+impl Worker {
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        self.outlets.links.shut_down(Instant::now());
+        self.act();
+    }
+
+    pub(crate) fn subscribe(&mut self, observer: Observer) {
+        self.observers.push(observer);
+    }
+
+    pub(crate) fn add_interface(&mut self, spec: InterfaceSpec) -> Result<(), PlaneError> {
+        interfaces::check_device(&spec.port)?;
+        if self.outlets.interfaces.has(&spec.name, Some(&spec))? {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let port = self.forwarder.add_interface(spec.name.clone(), spec.network);
+        self.outlets.interfaces.insert(port.index(), spec.name.clone(), Some(spec), now);
+        self.open_due(now);
+        Ok(())
+    }
+
+    pub(crate) fn add_port(
+        &mut self,
+        name: InterfaceName,
+        network: NetworkId,
+        port: Box<dyn Port>,
+    ) -> Result<(), PlaneError> {
+        self.outlets.interfaces.has(&name, None)?;
+        let now = Instant::now();
+        let index = self.forwarder.add_interface(name.clone(), network).index();
+        self.outlets.interfaces.insert(index, name.clone(), None, now);
+        match self.outlets.interfaces.opened(index, Ok(port), &self.outlets.poller, now) {
+            Some(Event::InterfaceDown { why, .. }) => {
+                self.outlets.interfaces.remove(index);
+                self.forwarder.remove_port(PortId::interface(index));
+                Err(PlaneError::Watch { name, why })
+            }
+            event => {
+                self.tell(event, now);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn remove_interface(&mut self, name: &InterfaceName) -> Result<(), PlaneError> {
+        let index = self.outlets.interfaces.index_of(name);
+        let index = index.ok_or_else(|| PlaneError::NoInterface { name: name.clone() })?;
+        self.outlets.interfaces.remove(index);
+        self.forwarder.remove_port(PortId::interface(index));
+        Ok(())
+    }
+
+    pub(crate) fn add_link(&mut self, spec: LinkSpec) -> Result<(), PlaneError> {
+        let (id, now) = (spec.link.id(), Instant::now());
+        let foreign = || PlaneError::ForeignLink { link: id.clone(), host: self.host.clone() };
+        let peer = id.peer_of(&self.host).ok_or_else(foreign)?;
+        let index = match self.outlets.links.index_of(peer) {
+            Some(index) => {
+                let same =
+                    |old: &vnet_core::Link| (old.kind, &old.opener) == (spec.link.kind, &spec.link.opener);
+                if !self.outlets.links.get(index).is_some_and(same) {
+                    return Err(PlaneError::LinkConflict { link: id });
+                }
+                index
+            }
+            None => {
+                let index = self.forwarder.add_link(id.clone()).index();
+                self.outlets.links.insert(index, spec.link, now).ok_or_else(foreign)?;
+                index
+            }
+        };
+        if let Some(address) = spec.peer {
+            self.outlets.links.set_target(index, udp::canonical(address), now);
+            self.act();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_link(&mut self, id: &LinkId) -> Result<(), PlaneError> {
+        let index = id.peer_of(&self.host).and_then(|peer| self.outlets.links.index_of(peer));
+        let index = index.ok_or_else(|| PlaneError::NoLink { link: id.clone() })?;
+        self.outlets.links.remove(index, Instant::now());
+        self.forwarder.remove_port(PortId::link(index));
+        self.act();
+        Ok(())
+    }
+
+    pub(crate) fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.outlets.interfaces.status(Instant::now())
+    }
+
+    pub(crate) fn links(&self) -> Vec<LinkStatus> {
+        self.outlets.links.status(Instant::now())
+    }
+
+    pub(crate) fn flush_counts(&mut self) {
+        self.forwarder.flush_counts();
+    }
+
+    pub(crate) fn drops(&self) -> Vec<DropCounter> {
+        self.forwarder.drops().report()
+    }
+
+    pub(crate) fn traffic(&mut self) -> Vec<TrafficEntry> {
+        self.forwarder.traffic()
+    }
+
+    pub(crate) fn untracked_traffic(&mut self) -> Untracked {
+        self.forwarder.untracked_traffic()
+    }
+}

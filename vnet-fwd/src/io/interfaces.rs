@@ -1,0 +1,269 @@
+//! The interfaces of a worker: opening their devices, again where needed, and
+//! delivering to them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use vnet_core::InterfaceName;
+use vnet_core::control::{InterfaceSpec, InterfaceStatus, PortKind, PortState};
+
+use super::config::{Event, PlaneError};
+use super::port::Port;
+use super::sys::{Epoll, Interest};
+use super::token::Token;
+use crate::stats::{DropReason, PortCounters};
+
+/// Pauses between tries to open a device: they double from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest name of a network device, in bytes (`IFNAMSIZ` less one).
+const MAX_DEVICE_NAME: usize = 15;
+
+struct Interface {
+    name: InterfaceName,
+    /// Tells it from an earlier one of the same name or index.
+    serial: u64,
+    /// `None`: the port was given ready made.
+    spec: Option<InterfaceSpec>,
+    /// `None` while it is down.
+    port: Option<Box<dyn Port>>,
+    why: String,
+    /// A fault that may pass without opening the device again.
+    fault: Option<String>,
+    changed: Instant,
+    counters: PortCounters,
+    retry: Option<Retry>,
+}
+
+/// A device that is to be opened.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+    /// A try is on its way.
+    under_way: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Interfaces {
+    slots: Vec<Option<Interface>>,
+    next_serial: u64,
+}
+
+impl Interfaces {
+    /// The index of an interface.
+    pub(crate) fn index_of(&self, name: &InterfaceName) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.as_ref().is_some_and(|i| i.name == *name))
+    }
+
+    /// The index of the interface that a try of [`Interfaces::due`] was for.
+    pub(crate) fn index_of_serial(&self, serial: u64) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.as_ref().is_some_and(|i| i.serial == serial))
+    }
+
+    /// Is there an interface of that name? An error if it is not as `spec` says.
+    pub(crate) fn has(&self, name: &InterfaceName, spec: Option<&InterfaceSpec>) -> Result<bool, PlaneError> {
+        match self.index_of(name).and_then(|index| self.slots[index].as_ref()) {
+            None => Ok(false),
+            Some(interface) if spec.is_some() && interface.spec.as_ref() == spec => Ok(true),
+            Some(_) => Err(PlaneError::InterfaceConflict { name: name.clone() }),
+        }
+    }
+
+    /// Keeps an interface, whose device is to be opened, under a free index.
+    pub(crate) fn insert(
+        &mut self,
+        index: usize,
+        name: InterfaceName,
+        spec: Option<InterfaceSpec>,
+        now: Instant,
+    ) {
+        let retry = Retry { at: now, pause: FIRST_PAUSE, under_way: false };
+        self.next_serial += 1;
+        let interface = Interface {
+            name,
+            serial: self.next_serial,
+            retry: spec.is_some().then_some(retry),
+            spec,
+            port: None,
+            why: "it is being opened".to_owned(),
+            fault: None,
+            changed: now,
+            counters: PortCounters::default(),
+        };
+        self.slots.resize_with(self.slots.len().max(index + 1), || None);
+        self.slots[index] = Some(interface);
+    }
+
+    pub(crate) fn remove(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = None;
+        }
+    }
+
+    /// The devices that are due to be opened, by serial number; each is marked
+    /// as under way.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<(u64, PortKind)> {
+        let mut due = Vec::new();
+        for interface in self.slots.iter_mut().flatten() {
+            if let (Some(retry), Some(spec)) = (&mut interface.retry, &interface.spec)
+                && !retry.under_way
+                && retry.at <= now
+            {
+                retry.under_way = true;
+                due.push((interface.serial, spec.port.clone()));
+            }
+        }
+        due
+    }
+
+    /// When [`Interfaces::due`] has something.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let retries = self.slots.iter().flatten().filter_map(|interface| interface.retry);
+        retries.filter(|retry| !retry.under_way).map(|retry| retry.at).min()
+    }
+
+    /// A try to open the device at `index` has ended.
+    pub(crate) fn opened(
+        &mut self,
+        index: usize,
+        port: Result<Box<dyn Port>, String>,
+        poller: &Epoll,
+        now: Instant,
+    ) -> Option<Event> {
+        let interface = self.slots.get_mut(index)?.as_mut()?;
+        let watched = port.and_then(|port| {
+            let token = Token::Interface(index).into();
+            let watched = poller.add(port.readiness(), token, Interest::Readable);
+            watched.map(|()| port).map_err(|error| format!("it can't be watched: {error}"))
+        });
+        match watched {
+            Ok(port) => {
+                interface.port = Some(port);
+                interface.retry = None;
+                interface.fault = None;
+                interface.changed = now;
+                Some(Event::InterfaceUp { interface: interface.name.clone() })
+            }
+            Err(why) => {
+                // The first failure is news; the same again is not.
+                let news = interface.retry.is_none_or(|retry| retry.pause == FIRST_PAUSE);
+                interface.why.clone_from(&why);
+                let pause = interface.retry.map_or(FIRST_PAUSE, |retry| retry.pause);
+                let retry = Retry { at: now + pause, pause: (pause * 2).min(LAST_PAUSE), under_way: false };
+                interface.retry = interface.spec.is_some().then_some(retry);
+                news.then(|| Event::InterfaceDown { interface: interface.name.clone(), why })
+            }
+        }
+    }
+
+    /// The port at `index` has failed: closes it, to be opened again.
+    pub(crate) fn close(&mut self, index: usize, why: String, now: Instant) -> Option<Event> {
+        let interface = self.slots.get_mut(index)?.as_mut()?;
+        // Closing the descriptor also ends its being watched.
+        interface.port.take()?;
+        interface.why.clone_from(&why);
+        interface.changed = now;
+        let retry = Retry { at: now, pause: FIRST_PAUSE * 2, under_way: false };
+        interface.retry = interface.spec.is_some().then_some(retry);
+        Some(Event::InterfaceDown { interface: interface.name.clone(), why })
+    }
+
+    /// The port at `index`, if it is open, with its counters.
+    #[inline]
+    pub(crate) fn port(&mut self, index: usize) -> Option<(&mut dyn Port, &mut PortCounters)> {
+        let interface = self.slots.get_mut(index)?.as_mut()?;
+        Some((interface.port.as_deref_mut()?, &mut interface.counters))
+    }
+
+    /// Delivers a frame.
+    #[inline]
+    pub(crate) fn deliver(&mut self, index: usize, frame: &[u8]) -> Result<(), DropReason> {
+        let Some(Some(interface)) = self.slots.get_mut(index) else { return Err(DropReason::NoInterface) };
+        let sent = match &mut interface.port {
+            Some(port) => port.send(frame),
+            None => {
+                interface.counters.send_errors += 1;
+                return Err(DropReason::InterfaceDown);
+            }
+        };
+        match sent {
+            Ok(()) => {
+                interface.counters.sent(frame.len());
+                interface.fault = None;
+                Ok(())
+            }
+            Err(error) => {
+                interface.counters.send_errors += 1;
+                Err(interface.blame(&error))
+            }
+        }
+    }
+
+    /// The interfaces that have a device, ordered by name.
+    pub(crate) fn status(&self, now: Instant) -> Vec<InterfaceStatus> {
+        let mut all: Vec<InterfaceStatus> =
+            self.slots.iter().flatten().filter_map(|interface| interface.status(now)).collect();
+        all.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        all
+    }
+}
+
+impl Interface {
+    /// What a failure to deliver counts as. One that is going to last is a fault.
+    fn blame(&mut self, error: &io::Error) -> DropReason {
+        match error.raw_os_error() {
+            _ if error.kind() == io::ErrorKind::WouldBlock => DropReason::InterfaceFull,
+            Some(libc::ENOBUFS) => DropReason::InterfaceFull,
+            Some(libc::EMSGSIZE | libc::EINVAL) => DropReason::TooLong,
+            // What a TAP device and a packet socket say while the device is down.
+            Some(libc::EIO | libc::ENETDOWN) => {
+                let device = self.spec.as_ref().map_or("its device", |spec| device(&spec.port));
+                let fault =
+                    format!("{device} is administratively down: `ip link set {device} up` takes it up");
+                self.fault = Some(fault);
+                DropReason::InterfaceDown
+            }
+            _ => {
+                self.fault = Some(format!("the last frame was refused: {error}"));
+                DropReason::SendFailed
+            }
+        }
+    }
+
+    fn status(&self, now: Instant) -> Option<InterfaceStatus> {
+        let down = if self.port.is_none() { Some(&self.why) } else { self.fault.as_ref() };
+        Some(InterfaceStatus {
+            spec: self.spec.clone()?,
+            state: PortState {
+                up: down.is_none(),
+                why: down.cloned().unwrap_or_default(),
+                for_ms: now.saturating_duration_since(self.changed).as_millis() as u64,
+            },
+            received_frames: self.counters.received_frames,
+            received_bytes: self.counters.received_bytes,
+            sent_frames: self.counters.sent_frames,
+            sent_bytes: self.counters.sent_bytes,
+            send_errors: self.counters.send_errors,
+        })
+    }
+}
+
+/// Can the kernel have a device of that name?
+pub(crate) fn check_device(kind: &PortKind) -> Result<(), PlaneError> {
+    let device = device(kind);
+    let length = (1..=MAX_DEVICE_NAME).contains(&device.len());
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
+    if length && !device.contains(bad) && device != "." && device != ".." {
+        Ok(())
+    } else {
+        Err(PlaneError::BadDevice { device: device.to_owned() })
+    }
+}
+
+fn device(kind: &PortKind) -> &str {
+    match kind {
+        PortKind::Tap { device, .. } | PortKind::Packet { device, .. } => device,
+    }
+}
