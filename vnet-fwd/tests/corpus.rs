@@ -6,7 +6,6 @@
 mod checks;
 #[path = "../../fuzz/src/replay.rs"]
 mod replay;
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test
 
 use replay::replay;
 
