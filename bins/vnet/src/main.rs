@@ -1,34 +1,46 @@
 //! The client of the VNET daemons, and the demonstration.
 
+mod cli;
+mod command;
+mod connect;
 mod demo;
+mod drawing;
+mod input;
+mod output;
 mod report;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// Look at and change a virtual network of VNET daemons.
-#[derive(Parser)]
-#[command(name = "vnet", version, about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Demo(demo::Options),
-}
+use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // This program again, as a daemon or a VM's application in a laboratory.
     if let Some(code) = testbed::dispatch() {
         return code;
     }
-    let result = match Cli::parse().command {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
         Command::Demo(options) => {
             vlab::enter().map_err(anyhow::Error::from).and_then(|_| demo::run(&options))
         }
+        Command::Up(options) => command::up::run(&global, options),
+        Command::Down(options) => command::down::run(&global, &options),
+        Command::Show(options) => command::show::run(&global, &options),
+        Command::Route(options) => command::route::run(&global, &options),
+        Command::Diff(options) => command::diff::run(&global, &options),
+        Command::Apply(options) => command::apply::run(&global, &options),
+        Command::Check(options) => command::check::run(&global, &options),
+        Command::Generate(options) => command::generate::run(&global, options),
+        Command::Link(options) => command::link::run(&global, options),
+        Command::Rule(options) => command::rule::run(&global, options),
+        Command::Interface(options) => command::interface::run(&global, options),
+        Command::Bound(options) => command::bound::run(&global, &options),
+        Command::Status(options) => command::status::run(&global, &options),
+        Command::Traffic(options) => command::traffic::run(&global, &options),
+        Command::Completions(options) => command::completions::run(&options),
+        Command::Daemon(options) => return command::daemon::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

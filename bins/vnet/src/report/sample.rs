@@ -53,10 +53,12 @@ fn plan() -> Plan {
         vm: (*vm).into(),
         from: (*from).into(),
         to: (*to).into(),
-        reason: format!("its 7 partners are or come to the fast cluster, at 1 Gbit/s instead of 20 Mbit/s from {from}"),
+        reason: format!(
+            "its 7 partners are or come to the fast cluster, at 1 Gbit/s instead of 20 Mbit/s from {from}"
+        ),
         took_ms: Some(31.0),
     });
-    let links = fast_links().into_iter().filter(|link| link.a.starts_with("fast")).map(|link| LinkChange {
+    let links = fast_links().into_iter().filter(|link| link.b.starts_with("fast")).map(|link| LinkChange {
         change: Change::Add,
         kind: "UDP".into(),
         reason: format!("{:.1} Mbit/s go directly instead of through the Proxy", link.traffic_mbit),
@@ -69,13 +71,13 @@ fn plan() -> Plan {
             rules.push(RuleChange {
                 change: Change::Add,
                 host: (*host).into(),
-                rule: format!("FORWARD EDGE {host} ANY NONE 02:00:00:00:00:{:02x} {host} {to}", b + 1),
+                rule: format!("ANY NONE 02:00:00:00:00:{:02x} {host} {to}", b + 1),
             });
         }
         rules.push(RuleChange {
             change: Change::Delete,
             host: (*host).into(),
-            rule: format!("FORWARD EDGE {host} ANY NONE 02:00:00:00:00:{:02x} {host} proxy", a + 5),
+            rule: format!("ANY NONE 02:00:00:00:00:{:02x} {host} proxy", a + 5),
         });
     }
     Plan {
@@ -89,7 +91,8 @@ fn plan() -> Plan {
 }
 
 fn application() -> Application {
-    let rate = |a: usize, b: usize| if a == b { 0.0 } else { 78_000.0 + ((a * 31 + b * 17) % 23) as f64 * 900.0 };
+    let rate =
+        |a: usize, b: usize| if a == b { 0.0 } else { 78_000.0 + ((a * 31 + b * 17) % 23) as f64 * 900.0 };
     Application {
         vms: VMS.map(|(vm, ..)| vm.to_owned()).to_vec(),
         edges: (0..8).flat_map(|a| (a + 1..8).map(move |b| (a, b))).collect(),
@@ -165,7 +168,8 @@ fn star_links() -> Vec<OverlayLink> {
 }
 
 fn fast_links() -> Vec<OverlayLink> {
-    let mut links: Vec<_> = star_links().into_iter().map(|l| OverlayLink { traffic_mbit: 0.0, ..l }).collect();
+    let mut links: Vec<_> =
+        star_links().into_iter().map(|l| OverlayLink { traffic_mbit: 0.0, ..l }).collect();
     for (i, a) in FAST.iter().enumerate() {
         links.extend(FAST[i + 1..].iter().map(|b| link(a, b, 1000.0, 61.8)));
     }

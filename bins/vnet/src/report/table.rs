@@ -43,7 +43,8 @@ pub(crate) fn table(report: &DemoReport) -> String {
         text += &format!("    {}\n", plan.reason);
     }
     for migration in &plan.migrations {
-        text += &format!("    {}: {} -> {}; {}\n", migration.vm, migration.from, migration.to, migration.reason);
+        text +=
+            &format!("    {}: {} -> {}; {}\n", migration.vm, migration.from, migration.to, migration.reason);
     }
     text
 }

@@ -335,8 +335,8 @@ impl RuleTable {
     }
 }
 
-/// `any`, a MAC address, or `not` and a MAC address.
-pub(crate) fn parse_source(text: &str) -> Result<Source, String> {
+/// Reads what a rule wants of senders: `any`, a MAC address, or `not` and a MAC address.
+pub fn parse_source(text: &str) -> Result<Source, String> {
     match parse_match(text)? {
         Match::Any => Ok(Source::Any),
         Match::Exact(mac) => Ok(Source::Exact(mac)),
@@ -345,8 +345,9 @@ pub(crate) fn parse_source(text: &str) -> Result<Source, String> {
     }
 }
 
-/// `any`, a MAC address, `not` and a MAC address, or `none` (the default rule).
-pub(crate) fn parse_destination(text: &str) -> Result<Destination, String> {
+/// Reads what a rule wants of receivers: `any`, a MAC address, `not` and a MAC
+/// address, or `none` (the default rule).
+pub fn parse_destination(text: &str) -> Result<Destination, String> {
     Ok(match parse_match(text)? {
         Match::Any => Destination::Any,
         Match::Exact(mac) => Destination::Exact(mac),

@@ -49,7 +49,7 @@ pub(super) fn chart(report: &DemoReport) -> String {
     let lines: String = pieces(&timeline.samples).map(|piece| line(piece, &scale)).collect();
     format!(
         "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n\
-         {phases}{}{}{means}{lines}{}</svg>\n",
+         {phases}{}{}{lines}{means}{}</svg>\n",
         Text(description),
         value_axis(&scale),
         time_axis(&scale),
@@ -202,7 +202,9 @@ fn mean(span: &PhaseSpan, report: &DemoReport, scale: &Scale) -> String {
         }
         false => String::new(),
     };
-    format!("<line class=\"mean {class}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>{label}\n")
+    format!(
+        "<line class=\"mean {class}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>{label}\n"
+    )
 }
 
 /// The samples cut where nothing ran: at gaps of more than three usual distances.
@@ -214,7 +216,8 @@ fn pieces(samples: &[TimelineSample]) -> impl Iterator<Item = &[TimelineSample]>
 }
 
 fn line(samples: &[TimelineSample], scale: &Scale) -> String {
-    let point = |s: &TimelineSample| format!("{:.1},{:.1}", scale.x(s.at_s), scale.y(s.rates.iterations_per_s));
+    let point =
+        |s: &TimelineSample| format!("{:.1},{:.1}", scale.x(s.at_s), scale.y(s.rates.iterations_per_s));
     let points: Vec<String> = samples.iter().map(point).collect();
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return String::new() };
     let base = scale.y(0.0);

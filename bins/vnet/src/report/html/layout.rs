@@ -16,7 +16,7 @@ pub(super) fn places(vertices: usize, edges: &[(usize, usize)]) -> Vec<(f64, f64
     let complete = distances.iter().flatten().all(|d| *d <= 1.0);
     fitted(match complete {
         true => circle(vertices),
-        false => level(majorised(scaled(&distances), &distances)),
+        false => turned(majorised(scaled(&distances), &distances), edges),
     })
 }
 
@@ -109,23 +109,32 @@ fn majorised(mut places: Vec<(f64, f64)>, distances: &[Vec<f64>]) -> Vec<(f64, f
     places
 }
 
-/// Turned so that the longest distance lies level.
-fn level(places: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let pairs = places.iter().enumerate().flat_map(|(i, a)| places[i + 1..].iter().map(move |b| (a, b)));
-    let difference = |(a, b): (&(f64, f64), &(f64, f64))| (b.0 - a.0, b.1 - a.1);
-    let longest = pairs.map(difference).max_by(|a, b| a.0.hypot(a.1).total_cmp(&b.0.hypot(b.1)));
-    let Some((dx, dy)) = longest.filter(|(dx, dy)| dx.hypot(*dy) > 0.0) else { return places };
-    let (cos, sin) = (dx / dx.hypot(dy), dy / dx.hypot(dy));
-    places.into_iter().map(|(x, y)| (x * cos + y * sin, y * cos - x * sin)).collect()
+/// Turned so that edges lie level or upright as far as they can, and broad rather than high.
+fn turned(places: Vec<(f64, f64)>, edges: &[(usize, usize)]) -> Vec<(f64, f64)> {
+    let ends = edges.iter().filter_map(|&(a, b)| Some((places.get(a)?, places.get(b)?)));
+    // Directions times four: those that differ by a right angle add up.
+    let (x, y) = ends.fold((0.0, 0.0), |(x, y), (a, b)| {
+        let direction = 4.0 * (b.1 - a.1).atan2(b.0 - a.0);
+        (x + direction.cos(), y + direction.sin())
+    });
+    let (sin, cos) = (y.atan2(x) / 4.0).sin_cos();
+    let turned: Vec<_> = places.into_iter().map(|(x, y)| (x * cos + y * sin, y * cos - x * sin)).collect();
+    let (width, height) = (extent(turned.iter().map(|p| p.0)), extent(turned.iter().map(|p| p.1)));
+    match height.1 - height.0 > width.1 - width.0 {
+        true => turned.into_iter().map(|(x, y)| (y, x)).collect(),
+        false => turned,
+    }
+}
+
+/// The least and the greatest value.
+fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
 }
 
 /// Moved and scaled into the unit square, without distortion.
 fn fitted(places: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
-    };
-    let (left, right) = range(&mut places.iter().map(|p| p.0));
-    let (top, bottom) = range(&mut places.iter().map(|p| p.1));
+    let (left, right) = extent(places.iter().map(|p| p.0));
+    let (top, bottom) = extent(places.iter().map(|p| p.1));
     let size = (right - left).max(bottom - top).max(1e-9);
     let (x0, y0) = (f64::midpoint(left, right), f64::midpoint(top, bottom));
     places.into_iter().map(|(x, y)| ((x - x0) / size + 0.5, (y - y0) / size + 0.5)).collect()
@@ -167,5 +176,15 @@ mod tests {
     fn a_bus_is_a_straight_line() {
         let places = places(8, &Shape::Bus.edges(8).unwrap());
         assert!(places.iter().all(|(_, y)| (y - 0.5).abs() < 0.01), "{places:?}");
+    }
+
+    #[test]
+    fn the_edges_of_a_mesh_lie_level_and_upright() {
+        let edges = Shape::Mesh(vec![4, 3]).edges(12).unwrap();
+        let places = places(12, &edges);
+        for (a, b) in edges {
+            let (dx, dy) = (places[a].0 - places[b].0, places[a].1 - places[b].1);
+            assert!(dx.abs().min(dy.abs()) < 0.05, "{a} {b}: {dx} {dy}");
+        }
     }
 }

@@ -7,17 +7,17 @@ use crate::report::model::{Host, Overlay, OverlayLink};
 
 use super::escape::{Text, number, shortened};
 
-/// A drawing of up to this many hosts has the normal size; more make it larger.
-const HOSTS: f64 = 12.0;
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 540.0;
+/// The size of a drawing; it grows where the hosts need more room.
+const WIDTH: f64 = 560.0;
+const HEIGHT: f64 = 500.0;
 const BOX_WIDTH: f64 = 96.0;
 const HEAD: f64 = 22.0;
 const CHIP: (f64, f64) = (42.0, 18.0);
 /// VMs or free places that a host's box shows before it gives their number.
 const MAX_CHIPS: usize = 8;
-/// How much room there is between sites, in hosts.
-const SITE_GAP: f64 = 0.7;
+/// The room between hosts, and more of it between sites.
+const HOST_GAP: f64 = 16.0;
+const SITE_GAP: f64 = 70.0;
 
 /// Where everything is; the same for the maps before and after.
 pub(super) struct Map<'a> {
@@ -39,18 +39,24 @@ struct Place<'a> {
 impl<'a> Map<'a> {
     /// The places of the hosts, for maps of these overlays.
     pub(super) fn new(hosts: &'a [Host], overlays: &[&Overlay]) -> Self {
-        let grown = (hosts.len() as f64 / HOSTS).max(1.0);
-        let (width, height) = (WIDTH * grown, HEIGHT * grown);
         let vms = |host: &Host| overlays.iter().map(|o| vms_of(o, &host.name).count()).max().unwrap_or(0);
         let box_height = |host: &Host| {
             let chips = vms(host).max(host.room).min(MAX_CHIPS);
             HEAD + chips.div_ceil(2) as f64 * (CHIP.1 + 4.0) + 2.0
         };
-        let places = around(hosts).into_iter().map(|(host, angle)| Place {
+        // Along the rim a box takes its height or its width, depending on where it is.
+        let room = |host: &Host| f64::midpoint(BOX_WIDTH, box_height(host)) + HOST_GAP;
+        let (hosts, round) = around(hosts, room);
+        let radii = |width, height| (width / 2.0 - BOX_WIDTH / 2.0 - 22.0, height / 2.0 - 66.0);
+        let (across, down) = radii(WIDTH, HEIGHT);
+        let grown = (2.0 * round / (TAU * (across + down))).max(1.0).powf(1.2);
+        let (width, height) = (WIDTH * grown, HEIGHT * grown);
+        let (across, down) = radii(width, height);
+        let places = hosts.into_iter().map(|(host, angle)| Place {
             host,
             angle,
-            x: width / 2.0 + angle.cos() * (width / 2.0 - BOX_WIDTH / 2.0 - 26.0),
-            y: height / 2.0 + 6.0 + angle.sin() * (height / 2.0 - 74.0),
+            x: width / 2.0 + angle.cos() * across,
+            y: height / 2.0 + angle.sin() * down,
             box_height: box_height(host),
         });
         let traffic = overlays.iter().flat_map(|o| &o.links).map(|l| l.traffic_mbit);
@@ -92,7 +98,8 @@ impl<'a> Map<'a> {
         let (Some(a), Some(b)) = (place(&link.a), place(&link.b)) else { return String::new() };
         let (cx, cy) = (self.width / 2.0, self.height / 2.0);
         // Bent towards the centre, so that links along the rim pass before the boxes.
-        let (bx, by) = (f64::midpoint(f64::midpoint(a.x, b.x), cx), f64::midpoint(f64::midpoint(a.y, b.y), cy));
+        let (bx, by) =
+            (f64::midpoint(f64::midpoint(a.x, b.x), cx), f64::midpoint(f64::midpoint(a.y, b.y), cy));
         let share = if self.most > 0.0 { (link.traffic_mbit / self.most).clamp(0.0, 1.0) } else { 0.0 };
         let is_new = before.is_some_and(|o| !o.links.iter().any(|l| joins_same(l, link)));
         let class = match (share > 0.0, is_new) {
@@ -111,16 +118,16 @@ impl<'a> Map<'a> {
             a.y,
             b.x,
             b.y,
-            1.5 + 8.5 * share.sqrt(),
+            1.5 + 6.0 * share.sqrt(),
             Text(&link.a),
             Text(&link.b),
         )
     }
 }
 
-/// The hosts in the order of their sites, each with its angle; the Proxy's
-/// site is at the bottom, in the middle.
-fn around(hosts: &[Host]) -> Vec<(&Host, f64)> {
+/// The hosts in the order of their sites, each with its angle, and the room
+/// that they take together; the Proxy's site is at the bottom, in the middle.
+fn around(hosts: &[Host], room: impl Fn(&Host) -> f64) -> (Vec<(&Host, f64)>, f64) {
     let mut sites: Vec<(&str, Vec<&Host>)> = Vec::new();
     for host in hosts {
         match sites.iter_mut().find(|(name, _)| *name == host.site) {
@@ -128,37 +135,40 @@ fn around(hosts: &[Host]) -> Vec<(&Host, f64)> {
             None => sites.push((&host.site, vec![host])),
         }
     }
-    let total = hosts.len() as f64 + if sites.len() > 1 { sites.len() as f64 * SITE_GAP } else { 0.0 };
-    let mut angles = Vec::new();
+    let mut middles = Vec::new();
     let (mut at, mut bottom) = (0.0, 0.0);
     for (_, members) in &sites {
-        if members.iter().any(|host| host.is_proxy) {
-            bottom = at + (members.len() as f64 - 1.0) / 2.0;
-        }
+        let start = at;
         for host in members {
-            angles.push((*host, at));
-            at += 1.0;
+            middles.push((*host, at + room(host) / 2.0));
+            at += room(host);
         }
-        at += SITE_GAP;
+        if members.iter().any(|host| host.is_proxy) {
+            bottom = f64::midpoint(start, at);
+        }
+        at += if sites.len() > 1 { SITE_GAP } else { 0.0 };
     }
-    // Even steps of the angle crowd the flat sides of an ellipse no more than its ends
-    // are stretched, as long as it is nearly a circle.
-    angles.into_iter().map(|(host, at)| (host, TAU * ((at - bottom) / total + 0.25))).collect()
+    let angle = |middle| TAU * ((middle - bottom) / f64::max(at, 1.0) + 0.25);
+    (middles.into_iter().map(|(host, middle)| (host, angle(middle))).collect(), at)
 }
 
+/// The name of a site, on the outer side of its topmost host, or of its
+/// lowest if it is at the bottom.
 fn site_name(hosts: &[&Place<'_>]) -> String {
-    let Some(top) = hosts.iter().min_by(|a, b| (a.y - a.box_height / 2.0).total_cmp(&(b.y - b.box_height / 2.0)))
-    else {
+    let bottom = hosts.iter().all(|place| place.angle.sin() > 0.8);
+    let outer = |place: &&&Place<'_>| if bottom { -place.y } else { place.y };
+    let Some(place) = hosts.iter().min_by(|a, b| outer(a).total_cmp(&outer(b))) else {
         return String::new();
     };
-    let proxy = hosts.iter().any(|p| p.host.is_proxy && p.angle.is_finite());
-    let name = shortened(&top.host.site, 24);
+    let y = match bottom {
+        true => place.y + place.box_height / 2.0 + 20.0,
+        false => place.y - place.box_height / 2.0 - 8.0,
+    };
+    let proxy = if hosts.iter().any(|place| place.host.is_proxy) { " (Proxy)" } else { "" };
     format!(
-        "<text class=\"site-name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}{}</text>\n",
-        top.x,
-        top.y - top.box_height / 2.0 - 8.0,
-        Text(name),
-        if proxy { " (Proxy)" } else { "" },
+        "<text class=\"site-name\" x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}{proxy}</text>\n",
+        place.x,
+        Text(shortened(&place.host.site, 24)),
     )
 }
 

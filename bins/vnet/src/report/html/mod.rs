@@ -6,6 +6,10 @@ mod escape;
 mod layout;
 mod map;
 mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 pub(super) use escape::number;
 
@@ -51,8 +55,7 @@ fn headline(report: &DemoReport) -> String {
 }
 
 fn lead(report: &DemoReport) -> String {
-    let mut sites: Vec<&str> = report.hosts.iter().map(|host| host.site.as_str()).collect();
-    sites.dedup();
+    let sites: BTreeSet<&str> = report.hosts.iter().map(|host| host.site.as_str()).collect();
     format!(
         "An unmodified application in {} VMs on {} hosts at {} sites. At first all frames go through the Proxy.",
         report.application.vms.len(),
@@ -78,7 +81,9 @@ fn figures(report: &DemoReport) -> String {
         ("to execute the plan", ms(report.execute_ms), ""),
         ("connections lost", lost.to_string(), if lost == 0 { "good" } else { "bad" }),
     ];
-    let figure = |(what, value, class)| format!("<div class=\"figure {class}\"><dd>{value}</dd><dt>{what}</dt></div>\n");
+    let figure = |(what, value, class)| {
+        format!("<div class=\"figure {class}\"><dd>{value}</dd><dt>{what}</dt></div>\n")
+    };
     format!("<dl class=\"figures\">\n{}</dl>\n", figures.map(figure).concat())
 }
 
@@ -119,7 +124,7 @@ fn comparison(report: &DemoReport) -> String {
         )
     };
     let rows = phases.map(row).concat();
-    plan::table("The application in each phase", &["phase", "", "iterations/s", "Mbit/s"], &rows)
+    plan::table("The application in each phase", &["phase", "", "#iterations/s", "#Mbit/s"], &rows)
 }
 
 fn overlays(report: &DemoReport) -> String {
@@ -153,9 +158,13 @@ fn application(report: &DemoReport) -> String {
 
 fn events(report: &DemoReport) -> String {
     let row = |event: &super::model::Event| {
-        format!("<tr><td class=\"number\">{} s</td><td>{}</td></tr>\n", seconds(event.at_s), Text(&event.text))
+        format!(
+            "<tr><td class=\"number\">{} s</td><td>{}</td></tr>\n",
+            seconds(event.at_s),
+            Text(&event.text)
+        )
     };
-    plan::table("Events", &["at", "what"], &report.events.iter().map(row).collect::<String>())
+    plan::table("Events", &["#at", "what"], &report.events.iter().map(row).collect::<String>())
 }
 
 fn options(report: &DemoReport) -> String {

@@ -29,7 +29,7 @@ fn migrations(migrations: &[Migration]) -> String {
         )
     };
     let rows: String = migrations.iter().map(row).collect();
-    let heads = ["VM", "moves", "took", "because"];
+    let heads = ["VM", "moves", "#took", "because"];
     table(&format!("Migrations ({})", migrations.len()), &heads, &rows)
 }
 
@@ -65,11 +65,13 @@ fn rules(rules: &[RuleChange]) -> String {
         )
     };
     let rows: String = hosts.into_iter().map(row).collect();
-    let numbers = table(&format!("Rules ({})", rules.len()), &["host", "added", "deleted"], &rows);
+    let numbers = table(&format!("Rules ({})", rules.len()), &["host", "#added", "#deleted"], &rows);
     if rules.is_empty() {
         return numbers;
     }
-    let line = |rule: &RuleChange| format!("{} {}\n", plain_sign(rule.change), Text(&rule.rule));
+    let line = |rule: &RuleChange| {
+        format!("{} {}: {}\n", plain_sign(rule.change), Text(&rule.host), Text(&rule.rule))
+    };
     let lines: String = rules.iter().map(line).collect();
     format!("{numbers}<details><summary>Every rule</summary>\n<pre>{lines}</pre></details>\n")
 }
@@ -88,12 +90,17 @@ const fn plain_sign(change: Change) -> char {
     }
 }
 
-/// A table, or a line that says that there is nothing in it.
+/// A table, or a line that says that there is nothing in it. A head that
+/// starts with `#` is that of a column of numbers.
 pub(super) fn table(caption: &str, heads: &[&str], rows: &str) -> String {
     if rows.is_empty() {
         return format!("<p class=\"none\">{}: none</p>\n", Text(caption));
     }
-    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{}</th>", Text(head))).collect();
+    let head = |head: &&str| match head.strip_prefix('#') {
+        Some(head) => format!("<th scope=\"col\" class=\"number\">{}</th>", Text(head)),
+        None => format!("<th scope=\"col\">{}</th>", Text(head)),
+    };
+    let heads: String = heads.iter().map(head).collect();
     format!(
         "<div class=\"scroll\"><table><caption>{}</caption>\n<thead><tr>{heads}</tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>\n",
