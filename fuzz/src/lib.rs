@@ -4,4 +4,7 @@
 //! tests of the crates that own the parsers include these files and call them
 //! with the committed corpus.
 
+pub mod replay;
 pub mod vnet_core;
+pub mod vnet_fwd;
+pub mod vnetd;

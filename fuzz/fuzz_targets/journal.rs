@@ -1,0 +1,4 @@
+//! Journals.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| virtuoso_fuzz::vnetd::journal(bytes));
