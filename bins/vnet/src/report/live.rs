@@ -169,3 +169,119 @@ fn bars(values: &[f64]) -> String {
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a terminal that is high enough shows after these bytes.
+    fn screen(bytes: &[u8]) -> Vec<String> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (mut lines, mut row, mut column) = (vec![Vec::new()], 0_usize, 0);
+        let mut rest = text.as_str();
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '\r' => column = 0,
+                '\n' => {
+                    row += 1;
+                    lines.resize(lines.len().max(row + 1), Vec::new());
+                }
+                '\x1b' => {
+                    let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                    match (&rest[1..end], &rest[end..=end]) {
+                        (up, "A") => row -= up.parse::<usize>().unwrap(),
+                        ("", "J") => {
+                            lines.truncate(row + 1);
+                            lines[row].truncate(column);
+                        }
+                        (_, "m") | ("?7", "l" | "h") => {}
+                        other => panic!("unknown sequence {other:?}"),
+                    }
+                    rest = &rest[end + 1..];
+                }
+                c => {
+                    let line: &mut Vec<char> = &mut lines[row];
+                    line.resize(line.len().max(column + 1), ' ');
+                    line[column] = c;
+                    column += 1;
+                }
+            }
+        }
+        lines.into_iter().map(|line| line.into_iter().collect::<String>().trim_end().to_owned()).collect()
+    }
+
+    fn seconds(at: f64) -> Duration {
+        Duration::from_secs_f64(at)
+    }
+
+    fn rates(iterations_per_s: f64) -> Rates {
+        Rates { iterations_per_s, mbit_per_s: 2.0 * iterations_per_s }
+    }
+
+    fn play(redraws: bool, finish: bool) -> Vec<u8> {
+        let mut live = Live::new(Vec::new(), redraws);
+        live.event(seconds(0.0), "laboratory up").unwrap();
+        live.phase(seconds(0.5), "star").unwrap();
+        for i in 1..=20 {
+            live.throughput(seconds(0.5 + f64::from(i) * 0.25), rates(f64::from(i))).unwrap();
+        }
+        live.inferred(seconds(6.0), "all-to-all").unwrap();
+        live.event(seconds(6.1), "two\nlines\x1b[2J").unwrap();
+        live.phase(seconds(6.2), "adapted").unwrap();
+        if finish {
+            live.finish().unwrap();
+        }
+        live.out
+    }
+
+    #[test]
+    fn a_terminal_shows_events_and_below_them_the_state_as_of_now() {
+        let lines = screen(&play(true, false));
+        assert_eq!(
+            lines,
+            [
+                "  0.00 s  laboratory up",
+                "  6.10 s  two lines [2J",
+                "  6.20 s  adapted   topology: all-to-all",
+                "          ▁▁▂▂▂▃▃▄▄▄▅▅▆▆▆▇▇███                              20.0 iterations/s  40.0 Mbit/s",
+                "",
+            ]
+        );
+        let lines = screen(&play(true, true));
+        assert_eq!(lines, ["  0.00 s  laboratory up", "  6.10 s  two lines [2J", ""]);
+    }
+
+    #[test]
+    fn without_a_terminal_lines_follow_each_other_and_throughput_is_rare() {
+        let text = String::from_utf8(play(false, true)).unwrap();
+        assert!(!text.contains('\x1b'));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "  0.00 s  laboratory up",
+                "  0.50 s  phase: star",
+                "  0.75 s  1.00 iterations/s  2.00 Mbit/s",
+                "  2.75 s  9.00 iterations/s  18.0 Mbit/s",
+                "  4.75 s  17.0 iterations/s  34.0 Mbit/s",
+                "  6.00 s  inferred topology: all-to-all",
+                "  6.10 s  two lines [2J",
+                "  6.20 s  phase: adapted",
+            ]
+        );
+    }
+
+    #[test]
+    fn bars_keep_their_width_and_stand_any_value() {
+        for values in [&[][..], &[0.0, 0.0], &[f64::NAN, 1.0, f64::INFINITY], &[3.0; BARS]] {
+            assert_eq!(bars(values).chars().count(), BARS, "{values:?}");
+        }
+        assert!(bars(&[1.0, 8.0]).starts_with("▁█"));
+        let mut live = Live::new(Vec::new(), false);
+        for i in 0..200 {
+            live.throughput(seconds(f64::from(i)), rates(1.0)).unwrap();
+        }
+        assert_eq!(live.history.len(), BARS);
+    }
+}

@@ -59,3 +59,33 @@ fn lost(connections: u64) -> String {
 fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::sample;
+
+    #[test]
+    fn the_table_says_it_all() {
+        let mut report = sample();
+        report.plan.migrations.truncate(1);
+        let expected = [
+            "                                iterations/s        Mbit/s   over star",
+            "  star through the Proxy                9.60          35.2      1.00 x",
+            "  full mesh, VMs unmoved                31.5           116      3.28 x",
+            "  adapted                                118           433      12.3 x",
+            "",
+            "  inferred all-to-all; detected in 412 ms, decided in 1.80 ms, executed in 236 ms",
+            "  12.3 times the star, 3.75 times the full mesh; no connection lost",
+            "  plan: 1 migration, 6 links, 28 rules",
+        ];
+        let text = table(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..8], expected);
+        assert_eq!(lines[8].trim(), report.plan.reason);
+        assert!(lines[9].starts_with("    vm5: slow1 -> fast1; its 7 partners"), "{}", lines[9]);
+        assert_eq!(lines.len(), 10);
+        report.connections_lost = 2;
+        assert!(table(&report).contains("2 connections LOST"));
+    }
+}

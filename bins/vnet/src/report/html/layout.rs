@@ -109,7 +109,8 @@ fn majorised(mut places: Vec<(f64, f64)>, distances: &[Vec<f64>]) -> Vec<(f64, f
     places
 }
 
-/// Turned so that edges lie level or upright as far as they can, and broad rather than high.
+/// Turned so that edges lie level or upright as far as they can, broad rather
+/// than high, and with the first vertex to the left and at the top.
 fn turned(places: Vec<(f64, f64)>, edges: &[(usize, usize)]) -> Vec<(f64, f64)> {
     let ends = edges.iter().filter_map(|&(a, b)| Some((places.get(a)?, places.get(b)?)));
     // Directions times four: those that differ by a right angle add up.
@@ -120,10 +121,14 @@ fn turned(places: Vec<(f64, f64)>, edges: &[(usize, usize)]) -> Vec<(f64, f64)> 
     let (sin, cos) = (y.atan2(x) / 4.0).sin_cos();
     let turned: Vec<_> = places.into_iter().map(|(x, y)| (x * cos + y * sin, y * cos - x * sin)).collect();
     let (width, height) = (extent(turned.iter().map(|p| p.0)), extent(turned.iter().map(|p| p.1)));
-    match height.1 - height.0 > width.1 - width.0 {
-        true => turned.into_iter().map(|(x, y)| (y, x)).collect(),
-        false => turned,
-    }
+    let is_high = height.1 - height.0 > width.1 - width.0;
+    let broad: Vec<_> = turned.into_iter().map(|(x, y)| if is_high { (y, x) } else { (x, y) }).collect();
+    let Some(&first) = broad.first() else { return broad };
+    let sums = broad.iter().fold((0.0, 0.0), |sums, p| (sums.0 + p.0, sums.1 + p.1));
+    let n = broad.len() as f64;
+    let away = |first: f64, sum: f64| if first > sum / n + 1e-6 { -1.0 } else { 1.0 };
+    let (across, down) = (away(first.0, sums.0), away(first.1, sums.1));
+    broad.into_iter().map(|(x, y)| (x * across, y * down)).collect()
 }
 
 /// The least and the greatest value.
