@@ -50,14 +50,14 @@ pub enum Error {
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// The own address can't be listened on.
-    #[error("rank {rank} can't listen on {address}: {source}; give an address of this machine with --listen")]
+    #[error("rank {rank} can't listen on {address}: {error}; give an address of this machine with --listen")]
     Listen {
         /// The rank.
         rank: usize,
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// Some peers did not turn up before the deadline.
     #[error("rank {rank} waited {}s for {}", .waited.as_secs_f64(), list(.missing))]
@@ -108,22 +108,22 @@ pub enum Error {
         what: Violation,
     },
     /// A report could not be written.
-    #[error("rank {rank} can't write its report to {to}: {source}")]
+    #[error("rank {rank} can't write its report to {to}: {error}")]
     Report {
         /// The rank.
         rank: usize,
         /// Where to.
         to: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The system refuses something that is needed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     System {
         /// What was tried.
         what: &'static str,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
 }
 

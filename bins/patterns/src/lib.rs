@@ -63,6 +63,6 @@ pub use workload::{Compute, Workload};
 /// See [`Worker::bind`] and [`Worker::run`]; or the report can't be written.
 pub fn run(options: Options) -> Result<Summary, Error> {
     let (_stopper, stop) =
-        stop_pair().map_err(|source| Error::System { what: "can't make a pair of sockets", source })?;
+        stop_pair().map_err(|error| Error::System { what: "can't make a pair of sockets", error })?;
     io::run_to_report(options, &stop)
 }

@@ -48,7 +48,7 @@ impl Local {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listeners = (0..ranks)
             .map(|rank| {
-                let error = |source| Error::Listen { rank, address, source };
+                let error = |error| Error::Listen { rank, address, error };
                 let listener = TcpListener::bind(address).map_err(error)?;
                 let address = listener.local_addr().map_err(error)?;
                 Ok((listener, address))
@@ -64,7 +64,7 @@ impl Local {
         let what = "can't make a pair of sockets";
         let stops = peers
             .iter()
-            .map(|_| stop_pair().map_err(|source| Error::System { what, source }))
+            .map(|_| stop_pair().map_err(|error| Error::System { what, error }))
             .collect::<Result<_, _>>()?;
         Ok(Self { ranks, stops })
     }
@@ -105,9 +105,9 @@ impl Local {
             let mut failed = None;
             for record in receiver {
                 if failed.is_none()
-                    && let Err(source) = on_record(&record)
+                    && let Err(error) = on_record(&record)
                 {
-                    failed = Some(Error::Report { rank: 0, to: "its reader".to_owned(), source });
+                    failed = Some(Error::Report { rank: 0, to: "its reader".to_owned(), error });
                     stop_all();
                 }
             }

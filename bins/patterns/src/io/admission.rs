@@ -27,7 +27,7 @@ impl Run<'_> {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // The stranger's trouble, not this rank's.
                 Err(e) if is_transient(&e) => {}
-                Err(source) => return Err(Error::System { what: "can't accept connections", source }),
+                Err(error) => return Err(Error::System { what: "can't accept connections", error }),
             }
         }
     }

@@ -10,6 +10,9 @@ use crate::report::{Channel, Ended, Lost, Record, Restored, Sample, Start, Summa
 use super::clock::moment;
 use super::sink::Sink;
 
+/// Up to how many lost connections are logged; the report has all.
+const LOGGED_LOSSES: u64 = 10;
+
 /// Counts, and reports what it counted.
 pub(super) struct Progress<'a> {
     options: &'a Options,
@@ -121,7 +124,11 @@ impl<'a> Progress<'a> {
     ) -> Result<(), Error> {
         self.connections_lost += 1;
         let (rank, iterations) = (self.options.rank, self.iterations);
-        tracing::warn!(rank, peer, %address, iterations, "connection lost: {why}");
+        match self.connections_lost {
+            ..LOGGED_LOSSES => tracing::warn!(rank, peer, %address, iterations, "connection lost: {why}"),
+            LOGGED_LOSSES => tracing::warn!(rank, "further lost connections are only in the report"),
+            _ => {}
+        }
         let at = moment();
         self.emit(&Record::ConnectionLost(Lost { at, rank, peer, address, errno, why, iterations }))
     }
@@ -129,7 +136,7 @@ impl<'a> Progress<'a> {
     pub(super) fn restored(&mut self, peer: usize, gone: Duration) -> Result<(), Error> {
         self.connections_restored += 1;
         let (rank, gone_ms) = (self.options.rank, u64::try_from(gone.as_millis()).unwrap_or(u64::MAX));
-        tracing::info!(rank, peer, gone_ms, "connection restored");
+        tracing::debug!(rank, peer, gone_ms, "connection restored");
         self.emit(&Record::ConnectionRestored(Restored { at: moment(), rank, peer, gone_ms }))
     }
 
@@ -172,10 +179,10 @@ impl<'a> Progress<'a> {
     }
 
     fn emit(&mut self, record: &Record) -> Result<(), Error> {
-        (self.sink)(record).map_err(|source| Error::Report {
+        (self.sink)(record).map_err(|error| Error::Report {
             rank: self.options.rank,
             to: self.options.report.as_ref().map_or_else(|| "its reader".to_owned(), ToString::to_string),
-            source,
+            error,
         })
     }
 }

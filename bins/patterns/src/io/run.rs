@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(e) => return Err(Error::System { what: "can't poll", source: e.into() }),
+            Err(e) => return Err(Error::System { what: "can't poll", error: e.into() }),
         }
         let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         let now = Instant::now();

@@ -16,7 +16,7 @@ pub(crate) fn run_to_report(options: Options, stop: &StopSignal) -> Result<Summa
     let Some(report) = options.report.clone() else {
         return Worker::bind(options)?.run(stop, &mut |_| Ok(()));
     };
-    let error = |source| Error::Report { rank: options.rank, to: report.to_string(), source };
+    let error = |error| Error::Report { rank: options.rank, to: report.to_string(), error };
     let mut sink = report.open().map_err(error)?;
     Worker::bind(options)?.run(stop, &mut sink)
 }
@@ -38,7 +38,7 @@ impl Worker {
     pub fn bind(options: Options) -> Result<Self, Error> {
         options.pattern()?;
         let address = options.listen.unwrap_or(options.peers[options.rank]);
-        let error = |source| Error::Listen { rank: options.rank, address, source };
+        let error = |error| Error::Listen { rank: options.rank, address, error };
         let listener = TcpListener::bind(address).map_err(error)?;
         Self::with_listener(options, listener)
     }
@@ -52,7 +52,7 @@ impl Worker {
         let pattern = options.pattern()?;
         options.workload.shape = options.workload.shape.resolve(options.peers.len())?;
         let what = "can't make the listening socket non-blocking";
-        listener.set_nonblocking(true).map_err(|source| Error::System { what, source })?;
+        listener.set_nonblocking(true).map_err(|error| Error::System { what, error })?;
         Ok(Self { options, pattern, listener })
     }
 

@@ -14,20 +14,20 @@ const MAX_LINE: usize = 1 << 20;
 #[non_exhaustive]
 pub enum ReadError {
     /// The file.
-    #[error("can't read the report {}: {source}", .path.display())]
+    #[error("can't read the report {}: {error}", .path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// A line that is no record.
-    #[error("line {line} of the report is no record of patterns: {source}")]
+    #[error("line {line} of the report is no record of patterns: {error}")]
     Line {
         /// Which, from 1.
         line: u64,
         /// Why.
-        source: serde_json::Error,
+        error: serde_json::Error,
     },
     /// A line without end.
     #[error("line {line} of the report is longer than {MAX_LINE} bytes")]
@@ -67,7 +67,7 @@ impl Tail {
     ///
     /// See [`read`].
     pub fn poll(&mut self) -> Result<Vec<Record>, ReadError> {
-        let error = |source| ReadError::File { path: self.path.clone(), source };
+        let error = |error| ReadError::File { path: self.path.clone(), error };
         let file = match &mut self.file {
             Some(file) => file,
             None => match File::open(&self.path) {
@@ -109,7 +109,7 @@ impl LineParser {
                     return Err(ReadError::TooLong { line: self.line });
                 }
                 let record = serde_json::from_slice(&line)
-                    .map_err(|source| ReadError::Line { line: self.line, source })?;
+                    .map_err(|error| ReadError::Line { line: self.line, error })?;
                 records.push(record);
             }
         }

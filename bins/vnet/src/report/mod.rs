@@ -5,7 +5,7 @@ mod html;
 mod live;
 mod model;
 #[cfg(test)]
-pub(crate) mod sample;
+mod sample;
 mod table;
 
 pub(crate) use html::html;
