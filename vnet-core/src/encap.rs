@@ -170,6 +170,11 @@ mod tests {
                 prop_assert_eq!(payload, &bytes[HEADER..]);
             }
         }
+
+        #[test]
+        fn headers_cut_short_say_so(bytes: [u8; HEADER], length in 0..HEADER) {
+            prop_assert_eq!(Header::decode(&bytes[..length]), Err(EncapError::TooShort { length }));
+        }
     }
 
     #[test]

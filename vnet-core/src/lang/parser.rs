@@ -49,9 +49,10 @@ impl<'a> Parser<'a> {
             };
             self.advance();
             let config = self.config(operation)?;
-            expected = match (&config.links[..], &config.rules[..]) {
-                (_, [_, ..]) => "FORWARD, ADD, DELETE or END",
-                (_, []) => "LINK, FORWARD, ADD, DELETE or END",
+            expected = if config.rules.is_empty() {
+                "LINK, FORWARD, ADD, DELETE or END"
+            } else {
+                "FORWARD, ADD, DELETE or END"
             };
             program.configs.push(config);
         }
