@@ -18,8 +18,8 @@ use crate::run::Run;
 const STEPS: usize = 300;
 
 /// A value that no feasible solution of `problem` exceeds (or, where `objective` is minimised,
-/// undercuts). `None` if the objective isn't [monotone](Objective::is_monotone), or the run ended
-/// before there was a limit.
+/// undercuts). `None` if the objective isn't [monotone](Objective::is_monotone), if the run ended
+/// before there was a limit, or if some VM fits on no host.
 ///
 /// `O(H * E log H + VMs * H * (H + degree log degree))`, then `O(VMs * H)` per step. Memory
 /// `O(H^2)`.
@@ -45,7 +45,7 @@ pub fn upper_bound(problem: &Problem, objective: &dyn Objective, run: &mut Run<'
     let fixed = Fixed::new(problem, objective);
     let pairs = Pairs::new(&fixed, objective);
     let stars = Stars::new(&pairs, run)?;
-    let limit = stars.limit(run);
+    let limit = Some(stars.limit(run)).filter(|limit| limit.is_finite())?;
     Some(if objective.sense() == Sense::Maximise { limit } else { -limit })
 }
 
@@ -154,13 +154,12 @@ impl<'p, 'f> Stars<'p, 'f> {
                 limit += chosen.0;
                 over[chosen.1] = [over[chosen.1][0] + need[0], over[chosen.1][1] + need[1]];
             }
-            if limit < best - 1e-9 * best.abs() {
-                (best, stale) = (limit, 0);
-            } else {
-                stale += 1;
-                if stale > 8 {
-                    (scale, stale) = (scale * 0.6, 0);
-                }
+            // Steps that hardly help are as good as none.
+            let helps = limit < best - 1e-6 * limit.abs();
+            best = best.min(limit);
+            stale = if helps { 0 } else { stale + 1 };
+            if stale > 8 {
+                (scale, stale) = (scale * 0.6, 0);
             }
             if !best.is_finite() {
                 break;

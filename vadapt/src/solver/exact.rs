@@ -13,6 +13,9 @@ use crate::state::State;
 /// Nodes between two looks at the clock.
 const BATCH: u64 = 64;
 
+/// More simple paths than this for one demand, and the problem is too large for this solver.
+const MOST_PATHS: usize = 100_000;
+
 /// Branch and bound over mappings, then over simple paths.
 ///
 /// A first solution comes from [`Search`] in a fifth of the time. Then VMs are placed in order
@@ -53,7 +56,14 @@ impl Solver for Exact {
             let reason = format!("`{}` isn't monotone, so that nothing can be ruled out", objective.name());
             return Err(SolveError::Unsupported { solver: self.name(), reason });
         }
+        let bound = upper_bound(problem, objective, &mut run.part(run.limit() / 10, run.seed()));
         let first = Search.solve(problem, objective, &mut run.part(run.limit() / 5, run.seed()));
+        if let Ok(solution) = &first {
+            let proven = Solution { bound, ..solution.clone() };
+            if proven.gap() == Some(0.0) {
+                return Ok(proven);
+            }
+        }
         let fixed = Fixed::new(problem, objective);
         let pairs = Pairs::new(&fixed, objective);
         let mut tree = Tree::new(&pairs, objective, run);
@@ -66,11 +76,7 @@ impl Solver for Exact {
         let better = found.map(|solution| Solution { bound: None, ..solution });
         match (better.map_or(first, Ok), complete) {
             (Ok(solution), true) => Ok(Solution { bound: Some(solution.objective), ..solution }),
-            (Ok(solution), false) => {
-                let clock_left = &mut run.part(run.limit(), run.seed());
-                let bound = upper_bound(problem, objective, clock_left);
-                Ok(Solution { bound, ..solution })
-            }
+            (Ok(solution), false) => Ok(Solution { bound, ..solution }),
             (Err(_), true) => {
                 let reason = "every mapping and routing breaks a constraint (searched completely)".into();
                 Err(SolveError::Infeasible { reason })
@@ -301,7 +307,10 @@ impl Routing<'_, '_, '_> {
             }
             return;
         };
-        let mut paths = self.paths(demand);
+        let Some(mut paths) = self.paths(demand) else {
+            self.tree.stopped = true;
+            return;
+        };
         // The widest first: good solutions early rule out much.
         paths.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.len().cmp(&y.1.len())));
         for (_, path) in paths {
@@ -329,12 +338,16 @@ impl Routing<'_, '_, '_> {
         self.within + routed + unrouted
     }
 
-    /// All simple paths with enough bandwidth and within the latency bound, with their width.
-    fn paths(&self, demand: u32) -> Vec<(f64, Vec<u32>)> {
+    /// All simple paths with enough bandwidth and within the latency bound, with their width;
+    /// `None` when there is no time for them or they are too many.
+    fn paths(&self, demand: u32) -> Option<Vec<(f64, Vec<u32>)>> {
         let fixed = self.tree.fixed;
         let (start, end) = self.state.ends(demand);
         let mut walk = Walk {
             state: &self.state,
+            run: &*self.tree.run,
+            steps: 0,
+            stopped: false,
             end,
             bandwidth: fixed.bandwidth[demand as usize],
             latency_bound: fixed.latency_bound[demand as usize] * (1.0 + 1e-10),
@@ -343,13 +356,16 @@ impl Routing<'_, '_, '_> {
             found: Vec::new(),
         };
         walk.visit(start, f64::INFINITY, 0.0);
-        walk.found
+        (!walk.stopped).then_some(walk.found)
     }
 }
 
 /// Enumerates simple paths.
-struct Walk<'a, 't> {
+struct Walk<'a, 't, 'r> {
     state: &'a State<'t>,
+    run: &'a Run<'r>,
+    steps: u64,
+    stopped: bool,
     end: u32,
     bandwidth: f64,
     latency_bound: f64,
@@ -358,10 +374,16 @@ struct Walk<'a, 't> {
     found: Vec<(f64, Vec<u32>)>,
 }
 
-impl Walk<'_, '_> {
+impl Walk<'_, '_, '_> {
     fn visit(&mut self, at: u32, width: f64, latency: f64) {
         if at == self.end {
             self.found.push((width, self.edges.clone()));
+            return;
+        }
+        self.steps += 1;
+        self.stopped |=
+            self.found.len() >= MOST_PATHS || (self.steps.is_multiple_of(16 * BATCH) && self.run.is_over());
+        if self.stopped {
             return;
         }
         self.visited[at as usize] = true;

@@ -1,10 +1,12 @@
 //! One annealing walk: moves, their acceptance, and the schedule of the temperature.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rand::RngExt;
 
 use crate::network::NONE;
+use crate::routes::Query;
 use crate::run::Run;
 use crate::solver::search::{Searcher, Snapshot};
 
@@ -100,7 +102,7 @@ impl Searcher<'_> {
     /// The share of moves that search the graph, so that they take a part of the time only.
     fn reroute_share(&self) -> f64 {
         let edges = self.fixed.net.from.len() as f64;
-        if self.fixed.movable.is_empty() { 1.0 } else { (60.0 / edges).clamp(0.0005, 0.1) }
+        if self.fixed.movable.is_empty() { 0.5 } else { (30.0 / edges).clamp(0.0005, 0.15) }
     }
 
     /// Tries a random move; `None` if there was nothing to try, or nothing that could change the
@@ -109,6 +111,9 @@ impl Searcher<'_> {
         let dice: f64 = self.rng.random();
         if dice < reroutes {
             return self.propose_reroute();
+        }
+        if dice < 2.0 * reroutes {
+            return self.propose_detour();
         }
         let movable = &self.fixed.movable;
         if movable.is_empty() {
@@ -196,6 +201,49 @@ impl Searcher<'_> {
             return None;
         }
         self.try_if_promising(&shifts, least)
+    }
+
+    /// A random path over one or two hosts on the way: what no single cheapest path would be, but
+    /// several demands together may need.
+    fn propose_detour(&mut self) -> Option<f64> {
+        let (fixed, demands) = (self.fixed, self.fixed.from.len());
+        if demands == 0 {
+            return None;
+        }
+        let demand = self.rng.random_range(0..demands) as u32;
+        let (a, b) = self.state.ends(demand);
+        if a == b || a == NONE || b == NONE {
+            return None;
+        }
+        let mut stops = vec![a];
+        for _ in 0..self.rng.random_range(1..=2) {
+            let ways = fixed.net.edges_from(stops[stops.len() - 1]);
+            if ways.is_empty() {
+                return None;
+            }
+            stops.push(fixed.net.to[ways[self.rng.random_range(0..ways.len())] as usize]);
+        }
+        stops.push(b);
+        let (mut path, mut leg) = (Vec::new(), Vec::new());
+        for pair in stops.windows(2) {
+            if pair[0] == pair[1] {
+                return None;
+            }
+            let latency_bound = fixed.latency_bound[demand as usize];
+            let bandwidth = fixed.bandwidth[demand as usize];
+            let query = Query { a: pair[0], b: pair[1], bandwidth, latency_bound, anchor: pair[1] };
+            self.routes.choose(&fixed.net, query, &self.state.load, &mut leg);
+            if leg.is_empty() {
+                return None;
+            }
+            path.append(&mut leg);
+        }
+        let mut passed = HashSet::from([a]);
+        let simple = path.iter().all(|edge| passed.insert(fixed.net.to[*edge as usize]));
+        if !simple || path == self.state.path[demand as usize] {
+            return None;
+        }
+        Some(self.state.try_paths(&mut vec![(demand, path)]))
     }
 
     fn propose_reroute(&mut self) -> Option<f64> {
