@@ -61,7 +61,15 @@ impl ConfigError {
 
 /// Reads the configuration file at `path`.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let config = load_as(path, None)?;
+    fits(load_as(path, None)?, path)
+}
+
+/// Reads a configuration from `text`; errors name `path` as its file.
+pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    fits(parse_as(text, path, None)?, path)
+}
+
+fn fits(config: Config, path: &Path) -> Result<Config, ConfigError> {
     match config.problems() {
         problems if problems.is_empty() => Ok(config),
         problems => {
@@ -79,10 +87,10 @@ pub(crate) fn load_as(path: &Path, name: Option<HostName>) -> Result<Config, Con
         let message = format!("{length} bytes are more than a configuration may have ({MAX_FILE})");
         return Err(read(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)));
     }
-    parse(&std::fs::read_to_string(path).map_err(read)?, path, name)
+    parse_as(&std::fs::read_to_string(path).map_err(read)?, path, name)
 }
 
-fn parse(text: &str, path: &Path, name: Option<HostName>) -> Result<Config, ConfigError> {
+fn parse_as(text: &str, path: &Path, name: Option<HostName>) -> Result<Config, ConfigError> {
     let at = |span: Option<Range<usize>>, message: String| locate(text, path, span, message);
     let file: File = toml::from_str(text).map_err(|error| at(error.span(), error.message().to_owned()))?;
     let Some(name) = name.or_else(|| file.name.clone()) else {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
 use vnet_core::{HostName, LinkKind};
 
-pub use file::{ConfigError, load, parse_destination, parse_source};
+pub use file::{ConfigError, load, parse, parse_destination, parse_source};
 pub(crate) use file::{check_host_port, load_as};
 pub use paths::{control_sockets, default_control_socket, default_state_dir};
 

@@ -1,7 +1,7 @@
 //! The runtime of the control side, and the daemon as a program.
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Config;
@@ -29,8 +29,10 @@ pub(crate) fn build() -> Result<Runtime, StartError> {
 pub fn run(config: Config, reload: Option<Reload>) -> Result<(), StartError> {
     let name = config.name.clone();
     build()?.block_on(async {
+        // First of all: until then a signal kills the process.
+        let signals = Signals::watch()?;
         let mut ready = start(config, reload).await?;
-        forward_signals(&ready.daemon.events())?;
+        signals.forward(&ready.daemon.events());
         let data = ready.listening.data.map_or_else(|| "none".to_owned(), |address| address.to_string());
         tracing::info!("{name} is ready, links end at {data}");
         notify::ready();
@@ -42,23 +44,30 @@ pub fn run(config: Config, reload: Option<Reload>) -> Result<(), StartError> {
     })
 }
 
-fn forward_signals(events: &UnboundedSender<Event>) -> Result<(), StartError> {
-    let news: [(SignalKind, fn() -> Event); 3] = [
-        (SignalKind::terminate(), || Event::Stop("SIGTERM")),
-        (SignalKind::interrupt(), || Event::Stop("SIGINT")),
-        (SignalKind::hangup(), || Event::Reload),
-    ];
-    for (kind, event) in news {
-        let mut signals =
-            signal(kind).map_err(|source| StartError::Io { action: "watch for signals", source })?;
-        let events = events.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                if events.send(event()).is_err() {
-                    return;
-                }
-            }
-        });
+struct Signals([(Signal, fn() -> Event); 3]);
+
+impl Signals {
+    fn watch() -> Result<Self, StartError> {
+        let watch =
+            |kind| signal(kind).map_err(|source| StartError::Io { action: "watch for signals", source });
+        Ok(Self([
+            (watch(SignalKind::terminate())?, || Event::Stop("SIGTERM")),
+            (watch(SignalKind::interrupt())?, || Event::Stop("SIGINT")),
+            (watch(SignalKind::hangup())?, || Event::Reload),
+        ]))
     }
-    Ok(())
+
+    /// Tells the daemon of each, those before this call included.
+    fn forward(self, events: &UnboundedSender<Event>) {
+        for (mut signals, event) in self.0 {
+            let events = events.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    if events.send(event()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
 }

@@ -11,7 +11,7 @@
 //! batch with number 1 (what the configuration asked for when it was last
 //! applied) or a `Peer` notice (the address of a daemon).
 
-use vnet_core::control::{Body, CodecError, Envelope, Notice, PeerAddress, Request, decode, encode};
+use vnet_core::control::{Body, CodecError, Envelope, Notice, PeerAddress, Request, VERSION, decode, encode};
 
 /// The first bytes of a journal; the digit is the version of its format.
 pub(super) const HEADER: &[u8; 16] = b"vnetd journal 1\n";
@@ -47,7 +47,7 @@ pub(super) enum End {
     Clean,
     /// In the middle of a record: the daemon or the machine died while it was written.
     Torn,
-    /// With bytes that no interrupted write explains.
+    /// Before bytes that no interrupted write explains: records follow them.
     Damaged,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Contents, ForeignHeader> {
                 contents.valid += length;
             }
             None => {
-                contents.end = if reaches_end(rest) || is_zero(rest) { End::Torn } else { End::Damaged };
+                contents.end = if holds_a_record(&rest[1..]) { End::Damaged } else { End::Torn };
                 return Ok(contents);
             }
         }
@@ -103,10 +103,12 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Contents, ForeignHeader> {
 
 fn read_record(bytes: &[u8]) -> Option<(Entry, usize)> {
     let (checksum, rest) = bytes.split_first_chunk::<CHECKSUM>()?;
-    let (envelope, length) = decode(rest).ok()??;
-    if crc32fast::hash(&rest[..length]) != u32::from_be_bytes(*checksum) {
+    let length = rest.first_chunk::<4>().map(|length| u32::from_be_bytes(*length) as usize)?;
+    let envelope = rest.get(..length.checked_add(4)?)?;
+    if crc32fast::hash(envelope) != u32::from_be_bytes(*checksum) {
         return None;
     }
+    let (envelope, length) = decode(envelope).ok()??;
     let entry = match (envelope.id, envelope.body) {
         (CHANGE, Body::Request(None, request)) => Entry::Change(request),
         (BASELINE, Body::Request(None, Request::Batch(requests))) => Entry::Baseline(requests),
@@ -116,12 +118,13 @@ fn read_record(bytes: &[u8]) -> Option<(Entry, usize)> {
     Some((entry, CHECKSUM + length))
 }
 
-// Does the record at the start of `bytes` say that it ends where they end, or later?
-fn reaches_end(bytes: &[u8]) -> bool {
-    match bytes.get(CHECKSUM..).and_then(|rest| rest.first_chunk::<4>()) {
-        Some(length) => CHECKSUM as u64 + 4 + u64::from(u32::from_be_bytes(*length)) >= bytes.len() as u64,
-        None => true,
-    }
+// Records are written one after the other, so that an interrupted write leaves
+// none behind it.
+fn holds_a_record(bytes: &[u8]) -> bool {
+    const VERSION_AT: usize = CHECKSUM + 4;
+    (0..bytes.len())
+        .filter(|at| bytes.get(at + VERSION_AT) == Some(&VERSION))
+        .any(|at| read_record(&bytes[at..]).is_some())
 }
 
 // A file system may lengthen a file before it writes the data.

@@ -186,10 +186,9 @@ pub fn apply_around(
 impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Surveyed { daemons } => write!(f, "{daemons} daemons answered"),
-            Self::Preparing { links, rules: 0 } => write!(f, "adding {links} links"),
-            Self::Preparing { links, rules } => write!(f, "adding {links} links, handing out {rules} rules"),
-            Self::LinksUp { up, of } => write!(f, "{up} of {of} new links are up"),
+            Self::Surveyed { daemons } => write!(f, "daemons that answered: {daemons}"),
+            Self::Preparing { links, rules } => write!(f, "new links: {links}; rules handed out: {rules}"),
+            Self::LinksUp { up, of } => write!(f, "new links that are up: {up} of {of}"),
             Self::InForce { after } => {
                 write!(f, "the new configuration is in force after {:.1} ms", after.as_secs_f64() * 1e3)
             }
