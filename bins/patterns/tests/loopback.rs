@@ -129,7 +129,14 @@ fn a_stopper_ends_all_ranks_even_while_they_compute() {
         compute: Compute { time: Duration::from_secs(3600), busy: false },
         ..Workload::default()
     };
-    let local = Local::bind(&workload, 5).unwrap();
+    let mut local = Local::bind(&workload, 5).unwrap();
+    local.options_mut().for_each(|options| {
+        // Longer than a clock can count is for ever.
+        options.startup = Duration::MAX;
+        options.patience = Duration::MAX;
+        options.interval = Duration::MAX;
+        options.duration = Some(Duration::MAX);
+    });
     let stopper = local.stopper();
     let summaries = in_time(move || {
         let mut started = 0;

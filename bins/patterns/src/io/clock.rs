@@ -1,10 +1,18 @@
 //! Clocks, and burning processor time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::report::Moment;
+
+/// Longer than any run; what is longer still counts as this.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The moment that is `time` after another.
+pub(super) fn after(moment: Instant, time: Duration) -> Instant {
+    moment + time.min(FOREVER)
+}
 
 /// Now, on the clocks of the report.
 pub(super) fn moment() -> Moment {

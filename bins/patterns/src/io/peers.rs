@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::MissingPeer;
 use crate::wire::Hello;
 
-use super::connection::{self, Connection, GreetingError};
+use super::connection::{self, Connection};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
@@ -128,12 +128,12 @@ impl PeerLink {
                 self.drop_connection(format!("rank {} answers there", hello.rank), wanted, now);
             }
             Ok(None) => {}
-            Err(e @ GreetingError::Closed) => self.drop_connection(e, wanted, now),
             Err(e) => self.drop_connection(e, wanted, now),
         }
         None
     }
 
+    /// The connection, if it is open.
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.state {
             LinkState::Open(connection) => Some(connection),
@@ -141,6 +141,7 @@ impl PeerLink {
         }
     }
 
+    /// Were hellos exchanged?
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, LinkState::Open(_))
     }
@@ -153,6 +154,7 @@ impl PeerLink {
         }
     }
 
+    /// This peer as one that is waited for.
     pub(super) fn missing(&self) -> MissingPeer {
         MissingPeer { rank: self.rank, address: self.address, why: self.why.clone() }
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::report::{Channel, Ended, Lost, Record, Restored, Sample, Start, Summary};
 
-use super::clock::moment;
+use super::clock::{after, moment};
 use super::sink::Sink;
 
 /// Up to how many lost connections are logged; the report has all.
@@ -59,7 +59,7 @@ impl<'a> Progress<'a> {
             first: iteration,
             last_completion: now,
             longest: Duration::ZERO,
-            next_sample: now + self.options.interval,
+            next_sample: after(now, self.options.interval),
         });
         self.emit(&Record::Start(Start {
             at: moment(),
@@ -108,9 +108,9 @@ impl<'a> Progress<'a> {
         if now < run.next_sample {
             return Ok(());
         }
-        run.next_sample += self.options.interval;
+        run.next_sample = after(run.next_sample, self.options.interval);
         if run.next_sample <= now {
-            run.next_sample = now + self.options.interval;
+            run.next_sample = after(now, self.options.interval);
         }
         self.emit(&Record::Sample(self.sample()))
     }

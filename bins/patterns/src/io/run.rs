@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::report::{Ended, Summary};
 use crate::workload::Workload;
 
-use super::clock;
+use super::clock::{self, after};
 use super::connection::Connection;
 use super::peers::{LinkState, PeerLink};
 use super::progress::Progress;
@@ -130,14 +130,14 @@ impl<'a> Run<'a> {
         let fail = |waited, missing: Vec<MissingPeer>| {
             Err(Error::Missing { rank: self.options.rank, waited, missing })
         };
-        if self.bsp.is_joining() && self.begun + self.options.startup <= now {
+        if self.bsp.is_joining() && after(self.begun, self.options.startup) <= now {
             let absent: Vec<_> = self.links.iter().filter(|l| !l.is_open()).map(PeerLink::missing).collect();
             let all = || self.links.iter().map(PeerLink::missing).collect();
             return fail(self.options.startup, if absent.is_empty() { all() } else { absent });
         }
         for (i, link) in self.links.iter().enumerate() {
             if let Some(since) = link.lost_since
-                && since + self.options.patience <= now
+                && after(since, self.options.patience) <= now
                 && self.bsp.expects(i)
             {
                 return fail(self.options.patience, vec![link.missing()]);
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
         } else if compute.busy {
             self.computing = Some(Computing::Busy(compute.time));
         } else {
-            self.computing = Some(Computing::Until(now + compute.time));
+            self.computing = Some(Computing::Until(after(now, compute.time)));
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
         });
         let never_started = self.progress.started().is_none();
         let over = self.bsp.is_over() || never_started;
-        (over && written) || (self.bsp.is_stopping() && since + self.options.linger <= now)
+        (over && written) || (self.bsp.is_stopping() && after(since, self.options.linger) <= now)
     }
 
     /// Waits until something happens or it is time for something, and deals with the first.
@@ -262,22 +262,23 @@ impl<'a> Run<'a> {
     fn next_timer(&self) -> Option<Instant> {
         let computing = self.computing.as_ref().map(|computing| match computing {
             Computing::Until(end) => *end,
+            // At once: any moment that has passed.
             Computing::Busy(_) => self.begun,
         });
-        let joining = self.bsp.is_joining().then(|| self.begun + self.options.startup);
-        let linger = self.leaving.map(|(since, _)| since + self.options.linger);
+        let joining = self.bsp.is_joining().then(|| after(self.begun, self.options.startup));
+        let linger = self.leaving.map(|(since, _)| after(since, self.options.linger));
         let linger = linger.filter(|_| self.bsp.is_stopping());
         let duration = self.duration_end().filter(|_| self.leaving.is_none());
         let links = self.links.iter().enumerate().flat_map(|(i, link)| {
             let lost = link.lost_since.filter(|_| self.bsp.expects(i));
-            [link.timer(), lost.map(|since| since + self.options.patience)]
+            [link.timer(), lost.map(|since| after(since, self.options.patience))]
         });
         let own = [self.progress.timer(), computing, joining, linger, duration];
         own.into_iter().chain(links).flatten().min()
     }
 
     fn duration_end(&self) -> Option<Instant> {
-        Some(self.progress.started()? + self.options.duration?)
+        Some(after(self.progress.started()?, self.options.duration?))
     }
 
     fn stop_if_told(&mut self, now: Instant) {
