@@ -13,6 +13,7 @@
 //! | [`verify`] | an independent checker, which shares no code with the solvers |
 //! | [`run`], [`io`] | deadline, seed, progress, cancellation; real time |
 //! | [`solver`] | solvers behind one trait |
+//! | [`balance`] | the adaptation manager of VIOLIN: demand prediction, two-tier balance |
 //! | [`bound`] | proven limits |
 //! | [`elastic`] | demands as relative weights, for congested applications |
 //! | [`online`] | virtual networks that come and go |
@@ -44,6 +45,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod bound;
 pub mod elastic;
 mod fixed;
