@@ -305,6 +305,7 @@ impl Aggregator {
         let rates = edges.iter().map(|edge| (*edge, self.detector.rate(*edge)));
         let options = ClassifyOptions {
             detection_threshold: self.parameters.detection_threshold / 2.0,
+            pruned: true,
             ..ClassifyOptions::default()
         };
         classify(&matrix(&vertices, rates), &options)

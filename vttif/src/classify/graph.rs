@@ -85,6 +85,17 @@ impl Graph {
         components
     }
 
+    /// The same graph with one vertex joined to all others.
+    pub(crate) fn with_hub(&self, hub: usize) -> Self {
+        let mut edges = Vec::with_capacity(self.edge_count() + self.len());
+        for v in (0..self.len()).filter(|v| *v != hub) {
+            edges.push((v as u32, hub as u32));
+            let others = self.neighbours(v).iter().filter(|u| **u as usize > v && **u as usize != hub);
+            edges.extend(others.map(|u| (v as u32, *u)));
+        }
+        Self::new(self.len(), &edges)
+    }
+
     fn range(&self, v: usize) -> std::ops::Range<usize> {
         self.starts[v] as usize..self.starts[v + 1] as usize
     }

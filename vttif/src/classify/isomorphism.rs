@@ -52,6 +52,23 @@ pub(crate) fn find(graph: &Graph, template: &Graph) -> Option<Isomorphism> {
     is_isomorphism(graph, template, &places).then_some(Isomorphism { places, symmetry_bits })
 }
 
+/// One vertex of each kind: those that refinement can't tell apart are one kind.
+pub(crate) fn representatives(graph: &Graph) -> Vec<usize> {
+    let mut colouring = Colouring::new(graph);
+    let mut cells = 0;
+    loop {
+        colouring.sort();
+        let now = colouring.cells();
+        if now == cells {
+            break;
+        }
+        cells = now;
+        colouring.step();
+    }
+    let mut seen = std::collections::HashSet::new();
+    (0..graph.len()).filter(|v| seen.insert(colouring.colours[*v])).collect()
+}
+
 fn is_isomorphism(graph: &Graph, template: &Graph, places: &[u32]) -> bool {
     let mut taken = vec![false; template.len()];
     let is_injective = places.iter().all(|place| !std::mem::replace(&mut taken[*place as usize], true));

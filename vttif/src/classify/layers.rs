@@ -1,243 +1,200 @@
-//! Cuts the edges of a matrix into layers by weight.
+//! Takes one layer after the other from the edges of a matrix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::matrix::TrafficMatrix;
 use crate::name::TopologyName;
 
-use super::graph::Graph;
-use super::template::{self, Recognition, Template};
+use super::edges::{self, Cut, Edge};
+use super::template::{self, Template};
 use super::{Classification, ClassifyOptions, Layer, Leftover};
-
-/// Two weights next to each other in order belong to different layers only if
-/// they are this far apart.
-const LEAST_GAP: f64 = 1.3;
-
-/// At most so many cuts are tried, those at the widest gaps.
-const MOST_CUTS: usize = 64;
-
-/// How much the weights within one layer are expected to differ.
-const USUAL_SPREAD: f64 = 4.5;
+use super::{evidence, imperfect};
 
 /// The fraction of all bytes that a weaker layer without a name needs.
 const IRREGULAR_SHARE: f64 = 0.05;
 
-#[derive(Clone, Copy, Debug)]
-struct Edge {
-    a: u32,
-    b: u32,
-    weight: f64,
-}
+/// What the shape of a weaker layer must say, in bits: a few stray edges have
+/// the shape of something small by chance.
+const WEAK_SURPRISE: f64 = 8.0;
 
-/// The strongest `edges` edges taken as a layer.
-#[derive(Clone, Copy, Debug)]
-struct Cut {
-    edges: usize,
-    /// The weight of its weakest edge over that of the strongest one outside;
-    /// `None` if there is none outside.
-    gap: Option<f64>,
-}
+/// What flows back is at most this fraction: acknowledgements, no data.
+const REVERSE: f64 = 0.25;
 
-struct Named {
-    cut: Cut,
-    names: Vec<TopologyName>,
-    members: Vec<u32>,
-    recognition: Recognition,
+/// A layer that was recognised.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) inside: Vec<Edge>,
+    /// Its weakest weight over the strongest outside, if there is any.
+    pub(crate) gap: Option<f64>,
+    pub(crate) names: Vec<TopologyName>,
+    pub(crate) positions: BTreeMap<u32, Vec<u32>>,
+    /// Edges that the shape has and the matrix has not.
+    pub(crate) missing: Vec<(u32, u32)>,
     /// How unlikely it is, in bits, that a random graph has this shape.
-    surprise: f64,
+    pub(crate) surprise: f64,
     /// How much speaks for it, in bits.
-    score: f64,
+    pub(crate) score: f64,
 }
 
 pub(super) fn classify(matrix: &TrafficMatrix, options: &ClassifyOptions) -> Classification {
-    let mut edges = edges_by_weight(matrix);
-    let total: f64 = edges.iter().map(|edge| edge.weight).sum();
+    let mut rest = edges::by_weight(matrix);
+    let total: f64 = rest.iter().map(|edge| edge.weight).sum();
+    let share = |edges: &[Edge]| edges.iter().map(|edge| edge.weight).sum::<f64>() / total;
+    let mut taken = Vec::new();
     let mut layers = Vec::new();
-    while !edges.is_empty() && layers.len() < options.max_layers {
-        let layer = next_layer(&edges);
-        let cut = layer.as_ref().map_or_else(|| irregular_cut(&edges, options), |named| named.cut);
-        let (inside, outside) = edges.split_at(cut.edges);
-        let share = inside.iter().map(|edge| edge.weight).sum::<f64>() / total;
-        if !layers.is_empty() && !is_worth_telling(layer.as_ref(), share, options) {
+    while !rest.is_empty() && layers.len() < options.max_layers {
+        let found = next_layer(&rest, &taken, options);
+        let share = share(&found.inside);
+        let is_worth_telling = match found.names[..] {
+            [TopologyName::Irregular] => share >= IRREGULAR_SHARE,
+            _ => share >= options.min_share && found.surprise >= WEAK_SURPRISE,
+        };
+        if !layers.is_empty() && !is_worth_telling {
             break;
         }
-        layers.push(describe(matrix, inside, cut, layer, share));
-        edges = outside.to_vec();
+        let inside: HashSet<(u32, u32)> = found.inside.iter().map(Edge::ends).collect();
+        rest.retain(|edge| !inside.contains(&edge.ends()));
+        taken.extend_from_slice(&found.inside);
+        layers.push(describe(matrix, found, share));
     }
     if layers.is_empty() {
         layers.push(Layer::none());
     }
-    let share = edges.iter().map(|edge| edge.weight).sum::<f64>() / total.max(f64::MIN_POSITIVE);
-    let leftover = Leftover { share, edges: edges.iter().map(|edge| (edge.a, edge.b)).collect() };
+    let leftover = Leftover {
+        share: if rest.is_empty() { 0.0 } else { share(&rest) },
+        edges: rest.iter().map(Edge::ends).collect(),
+    };
     Classification { vertices: matrix.len(), layers, leftover }
 }
 
-/// Does a weaker layer say something about the application? A few stray edges
-/// have the shape of something small by chance.
-fn is_worth_telling(named: Option<&Named>, share: f64, options: &ClassifyOptions) -> bool {
-    match named {
-        Some(named) => share >= options.min_share && named.surprise >= 8.0,
-        None => share >= IRREGULAR_SHARE,
-    }
-}
-
-fn edges_by_weight(matrix: &TrafficMatrix) -> Vec<Edge> {
-    let n = matrix.len();
-    let pairs = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b)));
-    let mut edges: Vec<Edge> = pairs
-        .map(|(a, b)| Edge { a: a as u32, b: b as u32, weight: matrix.both_ways(a, b) })
-        .filter(|edge| edge.weight > 0.0)
-        .collect();
-    edges.sort_by(|x, y| y.weight.total_cmp(&x.weight).then((x.a, x.b).cmp(&(y.a, y.b))));
-    edges
-}
-
-/// The strongest layer that has a name.
-fn next_layer(edges: &[Edge]) -> Option<Named> {
-    let everyone = members(edges).len();
-    let named = cuts(edges).into_iter().filter_map(|cut| recognise(edges, cut, everyone));
-    named.max_by(|x, y| x.score.total_cmp(&y.score))
-}
-
-fn cuts(edges: &[Edge]) -> Vec<Cut> {
-    let mut cuts: Vec<Cut> = edges
-        .windows(2)
-        .zip(1..)
-        .map(|(pair, edges)| Cut { edges, gap: Some(pair[0].weight / pair[1].weight) })
-        .filter(|cut| cut.gap >= Some(LEAST_GAP))
-        .collect();
-    cuts.sort_by(|x, y| y.gap.partial_cmp(&x.gap).unwrap_or(std::cmp::Ordering::Equal));
-    cuts.truncate(MOST_CUTS);
-    cuts.push(Cut { edges: edges.len(), gap: None });
-    cuts
-}
-
-fn recognise(edges: &[Edge], cut: Cut, everyone: usize) -> Option<Named> {
-    let inside = &edges[..cut.edges];
-    let members = members(inside);
-    let fitting: Vec<Template> =
-        template::templates(members.len()).into_iter().filter(|t| t.edges == cut.edges).collect();
-    if fitting.is_empty() {
-        return None;
-    }
-    let graph = graph(inside, &members);
-    let mut recognised = fitting.into_iter().filter_map(|t| Some((t.recognise(&graph)?, t.names)));
-    let (recognition, mut names) = recognised.next()?;
-    names.extend(recognised.flat_map(|(_, names)| names));
-    let surprise = surprise(members.len(), cut.edges, &recognition);
-    let score = score(edges, cut, members.len() as f64 / everyone as f64, surprise)?;
-    Some(Named { cut, names, members, recognition, surprise, score })
-}
-
-/// How much speaks for a layer, in bits; `None` if not enough.
-fn score(edges: &[Edge], cut: Cut, cover: f64, surprise: f64) -> Option<f64> {
-    let strongest = edges[0].weight;
-    let weakest = edges[cut.edges - 1].weight;
-    let next = edges.get(cut.edges).map_or(0.0, |edge| edge.weight);
-    // Nothing outside says nothing about where the layer ends.
-    let gap = cut.gap.unwrap_or(2.0);
-    let is_within = next * USUAL_SPREAD >= strongest;
-    let is_striking = surprise >= 14.0 && gap >= 1.5 && cover >= 0.5;
-    let is_separate = !is_within && (cover >= 0.9 || gap >= 3.0 && cover >= 0.5 || gap >= 8.0);
-    let is_complete = cover >= 1.0 && gap >= 2.0;
-    if !(is_striking || is_separate || is_complete) {
-        return None;
-    }
-    let spread = (strongest / weakest / USUAL_SPREAD).max(1.0);
-    let score = surprise.min(60.0) + 6.0 * gap.min(16.0).log2() - 3.0 * spread.log2() - 20.0 * (1.0 - cover)
-        + if is_within { 0.0 } else { 12.0 };
-    Some(score)
-}
-
-/// How unlikely it is, in bits, that a random graph with as many vertices and
-/// edges has this shape.
-fn surprise(members: usize, edges: usize, recognition: &Recognition) -> f64 {
-    let pairs = members * (members - 1) / 2;
-    if edges == pairs {
-        // There is just one graph with so many edges; that there are so many says it all.
-        return edges as f64;
-    }
-    let log2_factorial = template::log2_factorial;
-    let graphs = log2_factorial(pairs) - log2_factorial(edges) - log2_factorial(pairs - edges);
-    let labellings = log2_factorial(members) - recognition.symmetry_bits;
-    (graphs - labellings).max(0.0)
-}
-
-/// Where a layer without a name ends: at the widest gap around the detection
-/// threshold.
-fn irregular_cut(edges: &[Edge], options: &ClassifyOptions) -> Cut {
-    let strongest = edges[0].weight;
-    let threshold = options.detection_threshold * strongest;
-    let is_near = |cut: &Cut| {
-        let next = edges.get(cut.edges).map_or(0.0, |edge| edge.weight);
-        edges[cut.edges - 1].weight >= threshold && next < strongest / USUAL_SPREAD
+/// The strongest layer of what is left, given the edges of stronger ones.
+fn next_layer(rest: &[Edge], taken: &[Edge], options: &ClassifyOptions) -> Found {
+    let pruned = options.pruned && taken.is_empty();
+    let exact = if taken.is_empty() {
+        best_cut(rest, pruned)
+    } else {
+        everybody(rest, taken).or_else(|| best_cut(rest, false))
     };
-    let widest = cuts(edges).into_iter().filter(|cut| cut.gap >= Some(1.5)).find(is_near);
-    widest.unwrap_or_else(|| {
-        let inside = edges.iter().take_while(|edge| edge.weight >= threshold).count();
-        let gap = edges.get(inside).map(|next| edges[inside - 1].weight / next.weight);
-        Cut { edges: inside, gap }
+    let is_star = |found: &Found| found.names.first() == Some(&TopologyName::Star);
+    match exact {
+        Some(found) if !is_star(&found) => return found,
+        Some(star) => {
+            // The application rather than its monitor, if it sends more.
+            let bytes = |found: &Found| found.inside.iter().map(|edge| edge.weight).sum::<f64>();
+            let application =
+                imperfect::without_hub(rest, pruned).filter(|found| bytes(found) > bytes(&star));
+            return application.unwrap_or(star);
+        }
+        None => {}
+    }
+    let inexact = imperfect::without_hub(rest, pruned).or_else(|| imperfect::almost(rest, pruned));
+    inexact.unwrap_or_else(|| {
+        let cut = evidence::irregular_cut(rest, &edges::cuts(rest), options.detection_threshold);
+        Found {
+            inside: rest[..cut.inside].to_vec(),
+            gap: cut.gap,
+            names: vec![TopologyName::Irregular],
+            positions: BTreeMap::new(),
+            missing: Vec::new(),
+            surprise: 0.0,
+            score: 0.0,
+        }
     })
 }
 
-/// The vertices that have edges, in order.
-fn members(edges: &[Edge]) -> Vec<u32> {
-    let mut members: Vec<u32> = edges.iter().flat_map(|edge| [edge.a, edge.b]).collect();
-    members.sort_unstable();
-    members.dedup();
-    members
+/// The strongest edges that together have a name.
+pub(crate) fn best_cut(all: &[Edge], pruned: bool) -> Option<Found> {
+    let everyone = edges::members(all).len();
+    let found = edges::cuts(all).into_iter().filter_map(|cut| {
+        let found = recognise(&all[..cut.inside], cut.gap)?;
+        let cover = found.positions.len() as f64 / everyone as f64;
+        let score = evidence::score(all, cut, cover, found.surprise, pruned)?;
+        Some(Found { score, ..found })
+    });
+    found.max_by(|x, y| x.score.total_cmp(&y.score))
 }
 
-/// The graph of the edges; its vertices are the indices in `members`.
-fn graph(edges: &[Edge], members: &[u32]) -> Graph {
-    let mut index = vec![0; members.last().map_or(0, |last| *last as usize + 1)];
-    for (i, member) in members.iter().enumerate() {
-        index[*member as usize] = i as u32;
-    }
-    let edges: Vec<(u32, u32)> =
-        edges.iter().map(|edge| (index[edge.a as usize], index[edge.b as usize])).collect();
-    Graph::new(members.len(), &edges)
-}
-
-fn describe(matrix: &TrafficMatrix, inside: &[Edge], cut: Cut, named: Option<Named>, share: f64) -> Layer {
-    let clarity = cut.gap.map_or(1.0, |gap| 1.0 - 1.0 / (1.0 + gap * gap));
-    let all = members(inside);
-    let graph = graph(inside, &all);
-    let degrees = graph.degrees();
-    let (names, position) = match named {
-        Some(Named { names, members, recognition, .. }) => {
-            (names, members.into_iter().zip(recognition.positions).collect())
+/// A weak all-to-all layer; the stronger edges have their part in it.
+fn everybody(rest: &[Edge], taken: &[Edge]) -> Option<Found> {
+    edges::cuts(rest).into_iter().rev().find_map(|cut: Cut| {
+        let inside = &rest[..cut.inside];
+        let members = edges::members(inside);
+        let is_member = |v: u32| members.binary_search(&v).is_ok();
+        let shared = taken.iter().filter(|edge| is_member(edge.a) && is_member(edge.b)).count();
+        let pairs = members.len() * (members.len() - 1) / 2;
+        // Else the strong layer would be most of it.
+        if inside.len() + shared != pairs || shared > inside.len() {
+            return None;
         }
-        None => (vec![TopologyName::Irregular], BTreeMap::new()),
-    };
-    let one_sided = is_one_sided(matrix, inside);
+        Some(Found {
+            inside: inside.to_vec(),
+            gap: cut.gap,
+            names: vec![TopologyName::AllToAll],
+            positions: members.iter().copied().zip((0..).map(|v| vec![v])).collect(),
+            missing: Vec::new(),
+            surprise: evidence::surprise(members.len(), pairs, 0.0),
+            score: 0.0,
+        })
+    })
+}
+
+/// All these edges, if together they have a name.
+pub(crate) fn recognise(inside: &[Edge], gap: Option<f64>) -> Option<Found> {
+    let members = edges::members(inside);
+    let mut templates = template::templates(members.len());
+    templates.retain(|template| template.edges == inside.len());
+    if templates.is_empty() {
+        return None;
+    }
+    let graph = edges::graph(inside, &members);
+    let recognise = |template: Template| Some((template.recognise(&graph)?, template.names));
+    let mut recognised = templates.into_iter().filter_map(recognise);
+    let (recognition, mut names) = recognised.next()?;
+    names.extend(recognised.flat_map(|(_, names)| names));
+    Some(Found {
+        inside: inside.to_vec(),
+        gap,
+        names,
+        missing: Vec::new(),
+        surprise: evidence::surprise(members.len(), inside.len(), recognition.symmetry_bits),
+        score: 0.0,
+        positions: members.into_iter().zip(recognition.positions).collect(),
+    })
+}
+
+fn describe(matrix: &TrafficMatrix, found: Found, share: f64) -> Layer {
+    let clarity = found.gap.map_or(1.0, |gap| 1.0 - 1.0 / (1.0 + gap * gap));
+    let there = found.inside.len() as f64;
+    let fit = there / (there + found.missing.len() as f64);
+    let members = edges::members(&found.inside);
+    let graph = edges::graph(&found.inside, &members);
+    let degrees = graph.degrees();
+    let one_sided = is_one_sided(matrix, &found.inside);
+    let amount = |from: u32, to: u32| matrix.get(from as usize, to as usize);
     let oriented = |edge: &Edge| {
-        let backwards =
-            matrix.get(edge.b as usize, edge.a as usize) > matrix.get(edge.a as usize, edge.b as usize);
-        if one_sided && backwards { (edge.b, edge.a) } else { (edge.a, edge.b) }
+        let backwards = one_sided && amount(edge.b, edge.a) > amount(edge.a, edge.b);
+        if backwards { (edge.b, edge.a) } else { edge.ends() }
     };
-    let mut edges: Vec<(u32, u32)> = inside.iter().map(oriented).collect();
+    let mut edges: Vec<(u32, u32)> = found.inside.iter().map(oriented).collect();
     edges.sort_unstable();
     Layer {
-        names,
-        confidence: clarity,
+        names: found.names,
+        confidence: clarity * fit,
         share,
         edges,
-        position,
+        missing: found.missing,
+        position: found.positions,
         one_sided,
-        members: all.len(),
+        members: members.len(),
         degree: (degrees.first().copied().unwrap_or(0), degrees.last().copied().unwrap_or(0)),
         components: graph.components(),
     }
 }
 
-/// What flows back is at most this fraction: acknowledgements, no data.
-const REVERSE: f64 = 0.25;
-
 fn is_one_sided(matrix: &TrafficMatrix, edges: &[Edge]) -> bool {
     let flows = edges.iter().map(|edge| {
-        let (there, back) =
-            (matrix.get(edge.a as usize, edge.b as usize), matrix.get(edge.b as usize, edge.a as usize));
+        let (a, b) = (edge.a as usize, edge.b as usize);
+        let (there, back) = (matrix.get(a, b), matrix.get(b, a));
         (there.min(back), there.max(back))
     });
     let (lesser, greater) = flows.fold((0.0, 0.0), |sum, flow| (sum.0 + flow.0, sum.1 + flow.1));
@@ -251,6 +208,7 @@ impl Layer {
             confidence: 1.0,
             share: 0.0,
             edges: Vec::new(),
+            missing: Vec::new(),
             position: BTreeMap::new(),
             one_sided: false,
             members: 0,

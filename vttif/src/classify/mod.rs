@@ -7,7 +7,10 @@
 //! isomorphism; of the cuts that have a name, the one with the best evidence is
 //! taken. Then the rest is searched for the next layer.
 
+mod edges;
+mod evidence;
 mod graph;
+mod imperfect;
 mod isomorphism;
 mod layers;
 mod template;
@@ -29,11 +32,15 @@ pub struct ClassifyOptions {
     pub max_layers: usize,
     /// The fraction of all bytes that a weaker layer needs to be told of. Default 0.002.
     pub min_share: f64,
+    /// Does the matrix hold just what belongs to the topology, as after the
+    /// pruning of [`Aggregator`](crate::Aggregator)? Then all its edges are
+    /// likely to be one layer, however much their weights differ. Default: no.
+    pub pruned: bool,
 }
 
 impl Default for ClassifyOptions {
     fn default() -> Self {
-        Self { detection_threshold: 0.1, max_layers: 4, min_share: 0.002 }
+        Self { detection_threshold: 0.1, max_layers: 4, min_share: 0.002, pruned: false }
     }
 }
 
@@ -61,6 +68,9 @@ pub struct Layer {
     /// Its edges, each once. Where the layer is one-sided, from the sender to
     /// the receiver; otherwise from the lesser to the greater index.
     pub edges: Vec<(u32, u32)>,
+    /// Edges of the shape that carry nothing, though the shape is recognised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(u32, u32)>,
     /// The place of each vertex in the shape of the first name: coordinates in
     /// a grid, the index along a bus or ring, 0 for the hub of a star, the
     /// index in a tree (i has the children 2i+1 and 2i+2), the index of the

@@ -43,6 +43,14 @@ pub(crate) struct Recognition {
     pub(crate) symmetry_bits: f64,
 }
 
+/// A graph that was recognised but for the edges of one vertex.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) recognition: Recognition,
+    /// The neighbours that the vertex has in the shape.
+    pub(crate) neighbours: Vec<u32>,
+}
+
 /// A prime factor of a Cartesian product of graphs. A connected graph has only
 /// one set of them (G. Sabidussi, "Graph multiplication", 1960), so that two
 /// grids are the same graph exactly if they have the same factors.
@@ -95,6 +103,48 @@ impl Template {
                 Some(Recognition { positions, symmetry_bits: found.symmetry_bits })
             }
         }
+    }
+
+    /// The degrees of its vertices, ascending.
+    pub(crate) fn degrees(&self) -> Vec<usize> {
+        Graph::new(self.vertices as usize, &self.edge_list()).degrees()
+    }
+
+    /// The positions of the vertices of a graph that is this, once some of the
+    /// vertices that are `usable` are joined to `hub`, which is isolated.
+    pub(crate) fn recognise_around(
+        &self,
+        graph: &Graph,
+        hub: usize,
+        usable: &[bool],
+    ) -> Option<Surroundings> {
+        let missing = self.edges.checked_sub(graph.edge_count())?;
+        if graph.len() != self.vertices as usize
+            || missing == 0
+            || missing > usable.iter().filter(|u| **u).count()
+        {
+            return None;
+        }
+        let template = Graph::new(graph.len(), &self.edge_list());
+        // Its neighbours lack one edge each, and it lacks all.
+        let lacking: usize = template.degrees().iter().zip(graph.degrees()).map(|(t, g)| t.abs_diff(g)).sum();
+        if lacking != 2 * missing {
+            return None;
+        }
+        // Joined to all others, the hub can't be taken for another vertex.
+        let ours = graph.with_hub(hub);
+        let candidates = isomorphism::representatives(&template).into_iter();
+        candidates.filter(|v| template.degree(*v) == missing).find_map(|v| {
+            let found = isomorphism::find(&ours, &template.with_hub(v))?;
+            let is_neighbour = |u: &usize| template.has_edge(v, found.places[*u] as usize);
+            let neighbours: Vec<usize> = (0..graph.len()).filter(is_neighbour).collect();
+            if !neighbours.iter().all(|u| usable[*u]) {
+                return None;
+            }
+            let positions = found.places.iter().map(|place| self.position(*place)).collect();
+            let recognition = Recognition { positions, symmetry_bits: found.symmetry_bits };
+            Some(Surroundings { recognition, neighbours: neighbours.into_iter().map(|u| u as u32).collect() })
+        })
     }
 
     fn edge_list(&self) -> Vec<(u32, u32)> {
@@ -303,6 +353,26 @@ impl Grid {
     }
 }
 
+/// By Stirling's series; wrong by less than 10^-6.
 pub(crate) fn log2_factorial(n: usize) -> f64 {
-    (2..=n).map(|i| (i as f64).log2()).sum()
+    if n < 16 {
+        return (2..=n).map(|i| (i as f64).log2()).sum();
+    }
+    let n = n as f64;
+    let ln = n * n.ln() - n + (std::f64::consts::TAU * n).ln() / 2.0 + 1.0 / (12.0 * n)
+        - 1.0 / (360.0 * n * n * n);
+    ln / std::f64::consts::LN_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factorials() {
+        let exact = |n: usize| (2..=n).map(|i| (i as f64).log2()).sum::<f64>();
+        for n in [0, 1, 2, 15, 16, 17, 100, 5000] {
+            assert!((log2_factorial(n) - exact(n)).abs() < 1e-6, "{n}");
+        }
+    }
 }
