@@ -142,17 +142,14 @@ impl WanControl {
         self.shared.wan().strays()
     }
 
-    /// Frames lost because this machine was too busy to emulate the network:
-    /// when this isn't 0, figures measured in the meantime are not the
-    /// network's. Counted with veth NICs only; a TAP counts them in its
-    /// device statistics (`tx_dropped`).
-    pub fn overruns(&self) -> u64 {
-        self.shared.overruns()
-    }
-
     /// Frames that a receiver's NIC did not take, being down or gone.
     pub fn refused(&self) -> u64 {
         self.shared.refused()
+    }
+
+    /// Frames that packet sockets had no room for.
+    pub(crate) fn socket_drops(&self) -> u64 {
+        self.shared.overruns()
     }
 
     fn set_cut(&self, a: &str, b: &str, cut: bool) -> Result<(), LabError> {

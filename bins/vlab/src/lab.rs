@@ -99,6 +99,14 @@ impl Lab {
         found.ok_or_else(|| LabError::unknown("VM", name, self.vms.iter().map(Vm::name)))
     }
 
+    /// Frames that hosts have sent and that were lost before they reached the
+    /// emulated network, because this machine was too busy to emulate it. When
+    /// it rises, what was measured in the meantime is not the network's doing.
+    pub fn overruns(&self) -> Result<u64, LabError> {
+        let drops = self.hosts.iter().map(machine::nic_drops).sum::<Result<u64, _>>()?;
+        Ok(drops + self.wan.socket_drops())
+    }
+
     /// Tells every VM the MAC addresses of the others, so that no address
     /// resolution is needed between them. (Hosts know each other's already.)
     pub fn populate_neighbours(&self) -> Result<(), LabError> {

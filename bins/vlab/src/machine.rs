@@ -270,6 +270,20 @@ pub(crate) fn add_neighbours(machine: &impl Machine, others: &[NicAddress]) -> R
     machine.run_in(add)?.at(machine.label(), "tell it its neighbours' addresses")
 }
 
+/// Frames that the NIC of a machine could not hand over.
+pub(crate) fn nic_drops(machine: &impl Machine) -> Result<u64, LabError> {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/dev");
+    let devices = machine.run_in(read)?.at(machine.label(), "read the counters of its NIC")?;
+    Ok(transmit_drops(&devices).unwrap_or(0))
+}
+
+/// The twelfth counter of a device in /proc/net/dev: eight of what it has
+/// received, then packets, bytes, errors and drops of what it has sent.
+fn transmit_drops(devices: &str) -> Option<u64> {
+    let line = devices.lines().find_map(|line| line.trim().strip_prefix(NIC)?.strip_prefix(':'))?;
+    line.split_whitespace().nth(11)?.parse().ok()
+}
+
 /// A name for a veth in the laboratory's own namespace. Each is used once, as
 /// the kernel takes its time to remove those of a laboratory that was dropped.
 fn new_peer_name() -> String {
@@ -286,4 +300,20 @@ fn make_namespace(name: &str, ipv6: bool) -> Result<NetNs, LabError> {
             source,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_found_among_the_counters() {
+        let text = "Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
+  eth0: 1500000    1000    1    2    0     0          0         0  3000000    2000    3   44    0     0       0          0
+";
+        assert_eq!(transmit_drops(text), Some(44));
+        assert_eq!(transmit_drops("eth1: 1"), None);
+    }
 }

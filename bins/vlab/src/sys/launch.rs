@@ -33,6 +33,7 @@ pub(crate) struct Launched {
     pidfd: OwnedFd,
     signals: OwnedFd,
     go: OwnedFd,
+    _blocked: Blocked,
 }
 
 /// Starts init in new PID, mount and network namespaces, and a new user
@@ -42,15 +43,8 @@ pub(crate) fn launch(arguments: &[CString], environment: &[CString], new_user: b
     let envp = pointers(environment);
     let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
 
+    let blocked = Blocked::new()?;
     let forwarded = signal_set(&FORWARDED);
-    let with_children = signal_set(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: both sets are initialised, or written by the call.
-    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const with_children, before.as_mut_ptr()) } != 0 {
-        return Err(last_error());
-    }
-    // SAFETY: written by the successful call above.
-    let before = unsafe { before.assume_init() };
     // SAFETY: the set is initialised; the call returns a new descriptor or -1.
     let signals = unsafe { libc::signalfd(-1, &raw const forwarded, libc::SFD_CLOEXEC) };
     if signals < 0 {
@@ -63,13 +57,19 @@ pub(crate) fn launch(arguments: &[CString], environment: &[CString], new_user: b
     if new_user {
         namespaces |= libc::CLONE_NEWUSER;
     }
+    // SAFETY: no handler is installed. Ignored, as we may have inherited it,
+    // it would keep us from learning how init ends.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let mut pidfd = -1;
     // SAFETY: the child runs `init` alone, which makes system calls only and
     // never returns, so that it doesn't matter what other threads were doing.
     match unsafe { clone3(namespaces as u64, Some(&mut pidfd)) }? {
-        0 => init(wait.as_raw_fd(), go.as_raw_fd(), &argv, &envp, &with_children, &before),
-        // SAFETY: CLONE_PIDFD stored a new descriptor.
-        pid => Ok(Launched { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) }, signals, go }),
+        0 => init(wait.as_raw_fd(), go.as_raw_fd(), &argv, &envp, &blocked),
+        pid => {
+            // SAFETY: CLONE_PIDFD stored a new descriptor.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Launched { pid, pidfd, signals, go, _blocked: blocked })
+        }
     }
 }
 
@@ -134,13 +134,14 @@ fn init(
     go: libc::c_int,
     argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
-    signals: &libc::sigset_t,
-    signals_before: &libc::sigset_t,
+    signals: &Blocked,
 ) -> ! {
     // SAFETY: plain system calls on values of this stack frame and on C
     // strings that the caller keeps; exec and _exit don't return.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // Ignored, it would not be sent at all; we may have inherited that.
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::close(go);
         let mut byte = 0_u8;
         // End of file: the outer process gave up, or died before the line above.
@@ -151,7 +152,7 @@ fn init(
         let program = match clone3(0, None) {
             Ok(0) => {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::pthread_sigmask(libc::SIG_SETMASK, signals_before, ptr::null_mut());
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const signals.before, ptr::null_mut());
                 libc::execve(PROGRAM.as_ptr(), argv.as_ptr(), envp.as_ptr());
                 libc::_exit(127)
             }
@@ -161,7 +162,7 @@ fn init(
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
         loop {
             let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-            let signal = libc::sigwaitinfo(signals, info.as_mut_ptr());
+            let signal = libc::sigwaitinfo(&raw const signals.set, info.as_mut_ptr());
             if signal == libc::SIGCHLD {
                 let mut status = 0;
                 loop {
@@ -203,6 +204,33 @@ unsafe fn clone3(namespaces: u64, pidfd: Option<&mut libc::c_int>) -> io::Result
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// Keeps the signals that we take ourselves from having their effect on this
+/// thread and what it starts, until dropped.
+struct Blocked {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl Blocked {
+    fn new() -> io::Result<Self> {
+        let set = signal_set(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: the set is initialised, and the call writes the one before.
+        if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) } != 0 {
+            return Err(last_error());
+        }
+        // SAFETY: written by the successful call above.
+        Ok(Self { set, before: unsafe { before.assume_init() } })
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: the set is initialised.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    }
 }
 
 fn signal_set(signals: &[libc::c_int]) -> libc::sigset_t {

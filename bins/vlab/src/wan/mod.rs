@@ -282,7 +282,8 @@ impl Wan {
     /// A group address enters every path that leads away from its sender.
     fn spread(&mut self, at: Instant, passing: Passing) {
         let home = self.nics[passing.from.0 as usize].site;
-        for site in 0..self.sites.len() as u32 {
+        let inhabited = |site: &u32| !self.sites[*site as usize].is_empty();
+        for site in (0..self.sites.len() as u32).filter(inhabited).collect::<Vec<_>>() {
             match self.ids.get(&PipeId::Sites(home, SiteId(site))) {
                 Some(&path) => self.enter(at, path, passing.clone()),
                 None => self.strays.no_path += 1,

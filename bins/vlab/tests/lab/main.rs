@@ -10,6 +10,7 @@
 mod cleanup;
 mod program;
 mod scenarios;
+mod traffic;
 mod who;
 
 use std::process::ExitCode;

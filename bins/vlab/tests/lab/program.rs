@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("program::{name}"), run);
     vec![
         trial("run_hands_over_streams_and_exit_code", run_hands_over_streams_and_exit_code),
+        trial("inherited_signal_settings_do_no_harm", inherited_signal_settings_do_no_harm),
         trial("run_on_a_machine", run_on_a_machine),
         trial("run_prints_json", run_prints_json),
         trial("check_prints_a_table", check_prints_a_table),
@@ -54,6 +55,13 @@ fn run_hands_over_streams_and_exit_code() -> Result<(), Failed> {
     let output = child.wait_with_output()?;
     expect(output.status.code() == Some(7), &output)?;
     expect(output.stdout == b"a line a variable an argument\n/usr\n", &output)
+}
+
+/// A parent that ignores SIGCHLD lets its children ignore it, too.
+fn inherited_signal_settings_do_no_harm() -> Result<(), Failed> {
+    let script = "trap '' CHLD INT; exec \"$0\" run papers -- sh -c 'true & exit 5'";
+    let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_vlab")]).output()?;
+    expect(output.status.code() == Some(5), &output)
 }
 
 fn run_on_a_machine() -> Result<(), Failed> {

@@ -1,7 +1,6 @@
 //! What happens inside a laboratory.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +9,8 @@ use vlab::wan::Figures;
 use vlab::{Host, Lab, LabError, LabSpec, Machine, NicKind, VmPort};
 use vnet_core::control::PortKind;
 use vnet_core::{Bandwidth, HostName, InterfaceName};
+
+use crate::traffic::{UdpPair, tcp_mbit, tcp_pair, udp_mbit, with_hub};
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("nics_are_of_the_kind_asked_for", nics_are_of_the_kind_asked_for),
@@ -25,10 +26,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("many_frames_per_second_come_through", many_frames_per_second_come_through),
 ];
 
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// For what comes at once unless the machine is very busy.
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 fn nics_are_of_the_kind_asked_for() {
     let lab = Lab::build(&LabSpec::papers()).unwrap();
@@ -73,7 +74,7 @@ fn paths_have_their_rate() {
         let udp = udp_mbit(from, to, truth * 1.5, Duration::from_secs(1));
         let tcp = tcp_mbit(from, to, Duration::from_secs(1));
         println!("{} - {}: UDP {udp:.2}, TCP {tcp:.2} of {truth} Mbit/s", from.name(), to.name());
-        assert!((truth * 0.9..truth * 1.05).contains(&udp));
+        assert!((truth * 0.7..truth * 1.05).contains(&udp));
         // TCP hands over in bursts what a retransmission had held up.
         assert!((truth * 0.4..truth * 1.4).contains(&tcp));
     }
@@ -108,7 +109,7 @@ fn the_network_changes_while_it_runs() {
     assert!(slow >= 160 * MS, "{slow:?}");
     let (up, _) = lab.wan().access_counters(a.name()).unwrap();
     assert!(up.frames >= 6 && up.bytes >= up.frames * 42, "{up:?}");
-    assert_eq!(lab.wan().overruns(), 0);
+    assert_eq!(lab.overruns().unwrap(), 0);
 
     let error = lab.wan().cut("fast", "slow1").unwrap_err().to_string();
     assert!(error.contains("two sites, or two hosts"), "{error}");
@@ -241,159 +242,15 @@ fn many_frames_per_second_come_through() {
     let rate = down.frames as f64 / time.as_secs_f64();
     println!("{rate:.0} frames/s of {:.0} offered", sent as f64 / time.as_secs_f64());
     assert!(rate > 10_000.0);
-}
 
-/// Sockets in two machines, the second of which answers.
-struct UdpPair {
-    a: UdpSocket,
-    b: UdpSocket,
-    to: SocketAddr,
-}
-
-impl UdpPair {
-    fn new(a: &impl Machine, b: &impl Machine) -> Self {
-        let bind = |machine_ip| UdpSocket::bind((machine_ip, 0)).unwrap();
-        let (a, b) = (a.run_in(|| bind(a.ip())).unwrap(), b.run_in(|| bind(b.ip())).unwrap());
-        for socket in [&a, &b] {
-            socket.set_read_timeout(Some(500 * MS)).unwrap();
-        }
-        let to = b.local_addr().unwrap();
-        Self { a, b, to }
-    }
-
-    fn answers(&self) -> bool {
-        (100..110).any(|mark| self.round_trip(mark).is_some())
-    }
-
-    fn round_trip_within(&self, mark: u8, time: Duration) -> bool {
-        self.b.set_read_timeout(Some(time)).unwrap();
-        let came = self.round_trip(mark).is_some();
-        self.b.set_read_timeout(Some(500 * MS)).unwrap();
-        came
-    }
-
-    /// There and back, or nothing.
-    fn round_trip(&self, mark: u8) -> Option<Duration> {
-        let start = Instant::now();
-        // Without a route for the moment, this is an error.
-        self.a.send_to(&[mark; 100], self.to).ok()?;
-        let back = receive_marked(&self.b, mark)?;
-        self.b.send_to(&[mark; 100], back).ok()?;
-        receive_marked(&self.a, mark)?;
-        Some(start.elapsed())
-    }
-}
-
-fn receive_marked(socket: &UdpSocket, mark: u8) -> Option<SocketAddr> {
-    let mut buffer = [0; 200];
-    loop {
-        let (_, from) = socket.recv_from(&mut buffer).ok()?;
-        if buffer[0] == mark {
-            return Some(from);
-        }
-    }
-}
-
-fn tcp_pair(a: &impl Machine, b: &impl Machine) -> (TcpStream, TcpStream) {
-    let listener = b.run_in(|| TcpListener::bind((b.ip(), 0)).unwrap()).unwrap();
-    let to = listener.local_addr().unwrap();
-    let client = a.run_in(|| TcpStream::connect_timeout(&to, SOON).unwrap()).unwrap();
-    let (server, _) = listener.accept().unwrap();
-    for stream in [&client, &server] {
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
-    }
-    (client, server)
-}
-
-/// What arrives of UDP datagrams that are sent at `offered`, once the queue is
-/// full: bits of Ethernet frames per second.
-fn udp_mbit(from: &Host, to: &Host, offered: f64, time: Duration) -> f64 {
-    const PAYLOAD: usize = 1000;
-    const FRAME: usize = PAYLOAD + 8 + 20 + 14;
-    let UdpPair { a, b, to } = UdpPair::new(from, to);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _stop = StopAtEnd(&stop);
-        scope.spawn(|| {
-            let start = Instant::now();
-            let mut sent = 0.0;
-            while !stop.load(Ordering::Relaxed) {
-                while sent * FRAME as f64 * 8e-6 < start.elapsed().as_secs_f64() * offered {
-                    a.send_to(&[0; PAYLOAD], to).unwrap();
-                    sent += 1.0;
-                }
-                std::thread::sleep(MS);
-            }
-        });
-        let count = |time: Duration| {
-            let start = Instant::now();
-            let mut frames = 0;
-            while start.elapsed() < time {
-                b.recv(&mut [0; PAYLOAD]).unwrap();
-                frames += 1;
-            }
-            (frames * FRAME) as f64 * 8e-6 / start.elapsed().as_secs_f64()
-        };
-        count(500 * MS);
-        count(time)
-    })
-}
-
-/// What TCP carries in `time`, after a while to get going.
-fn tcp_mbit(from: &Host, to: &Host, time: Duration) -> f64 {
-    let (mut client, mut server) = tcp_pair(from, to);
-    std::thread::scope(|scope| {
-        // Until the other end closes.
-        scope.spawn(move || while client.write_all(&[0; 16 * 1024]).is_ok() {});
-        let mut buffer = vec![0; 64 * 1024];
-        let mut count = |time: Duration| {
-            let start = Instant::now();
-            let mut bytes = 0;
-            while start.elapsed() < time {
-                bytes += server.read(&mut buffer).unwrap();
-            }
-            bytes as f64 * 8e-6 / start.elapsed().as_secs_f64()
-        };
-        count(500 * MS);
-        let rate = count(time);
-        drop(server);
-        rate
-    })
-}
-
-/// Plays the overlay: carries every frame of each port to all others while
-/// `work` runs.
-fn with_hub<T>(ports: &[VmPort], work: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut buffer = vec![0; 2000];
-            while !stop.load(Ordering::Relaxed) {
-                for (n, from) in ports.iter().enumerate() {
-                    while let Some(length) = from.receive(&mut buffer).unwrap() {
-                        for (m, to) in ports.iter().enumerate() {
-                            if n != m {
-                                to.send(&buffer[..length]);
-                            }
-                        }
-                    }
-                }
-                std::thread::sleep(MS);
-            }
-        });
-        // Stops the hub also when `work` panics.
-        let _stop = StopAtEnd(&stop);
-        work()
-    })
-}
-
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    // What did not come through is counted, somewhere.
+    wait_until("every frame is accounted for", || {
+        let (up, down) = lab.wan().access_counters(lab.hosts()[0].name()).unwrap();
+        let (_, at_receiver) = lab.wan().access_counters(lab.hosts()[1].name()).unwrap();
+        assert_eq!(down.frames, 0);
+        up.frames == at_receiver.frames + at_receiver.dropped_full
+            && up.frames + up.dropped_full + lab.overruns().unwrap() == sent
+    });
 }
 
 fn host<'a>(lab: &'a Lab, name: &str) -> &'a Host {

@@ -31,7 +31,8 @@ pub(crate) enum Who {
 impl Who {
     /// Those that this machine lets us be.
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Me("tap"), Self::Me("veth")];
+        // Others may not open /dev/net/tun.
+        let mut all = vec![Self::Me(if root() { "tap" } else { "auto" }), Self::Me("veth")];
         if root() {
             all.extend([Self::Nobody("auto"), Self::NobodyWithoutTun]);
         }
