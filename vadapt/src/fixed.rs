@@ -29,6 +29,9 @@ pub(crate) struct Fixed<'p> {
     pub(crate) room: Vec<[f64; 2]>,
     /// Mean need of a VM, the measure of an overloaded host.
     mean_need: [f64; 2],
+    /// Where each VM is now, or [`NONE`]; elsewhere it costs `move_cost`.
+    pub(crate) home: Vec<u32>,
+    pub(crate) move_cost: f64,
     /// The unit of penalties: more than any one demand can be worth.
     pub(crate) unit: f64,
     /// Mean bandwidth of a demand, the measure of an overloaded edge.
@@ -66,12 +69,20 @@ impl<'p> Fixed<'p> {
             pin,
             mean_need: [mean(&|n| n[0]), mean(&|n| n[1])],
             room: problem.graph().node_weights().map(|host| [host.compute, host.size]).collect(),
+            home: vec![NONE; need.len()],
+            move_cost: 0.0,
             need,
             unit: worth,
             mean_bandwidth: mean_bandwidth.max(1e-9),
             net,
             problem,
         }
+    }
+
+    /// What it costs to have `vm` on `host`.
+    pub(crate) fn distance_from_home(&self, vm: u32, host: u32) -> f64 {
+        let home = self.home[vm as usize];
+        if home == NONE || host == NONE || home == host { 0.0 } else { self.move_cost }
     }
 
     /// What a host is charged whose VMs need `used`.

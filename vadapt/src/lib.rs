@@ -70,6 +70,6 @@ pub use problem::{Costs, Current, Demand, Edge, EdgeId, Host, HostId, Problem, P
 pub use run::{Clock, Progress, Run, StepClock};
 pub use solution::{Path, Solution};
 pub use solver::{
-    Annealing, Exact, FastPath, GreedyMapping, GreedyVariant, PricedRouting, Search, SolveError, Solver,
-    greedy_topology,
+    Annealing, Exact, FastPath, GreedyMapping, GreedyVariant, PricedRouting, Readapt, Search, SolveError,
+    Solver, greedy_topology,
 };

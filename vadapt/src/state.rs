@@ -109,6 +109,8 @@ impl<'f> State<'f> {
         }
         let hosts = 0..self.fixed.net.hosts as u32;
         self.total = -hosts.map(|h| self.fixed.host_penalty(h, self.used[h as usize])).sum::<f64>();
+        let vms = (0..).zip(&self.host);
+        self.total -= vms.map(|(vm, host)| self.fixed.distance_from_home(vm, *host)).sum::<f64>();
         self.broken = 0;
         for demand in 0..paths.len() {
             self.served[demand] = self.judge(demand as u32, &self.path[demand], &self.host);
@@ -224,7 +226,9 @@ impl<'f> State<'f> {
             shifts.iter().find(|(moved, _)| *moved == vm).map_or(host[vm as usize], |(_, to)| *to)
         };
         let mut outlook = 0.0;
-        for (vm, _) in shifts {
+        for (vm, target) in shifts {
+            let now = self.host[*vm as usize];
+            outlook += fixed.distance_from_home(*vm, now) - fixed.distance_from_home(*vm, *target);
             for demand in &fixed.demands_of[*vm as usize] {
                 let index = *demand as usize;
                 let (from, to) = (fixed.from[index], fixed.to[index]);
@@ -364,12 +368,14 @@ impl<'f> State<'f> {
         self.trial.delta = 0.0;
     }
 
-    /// Moves what the shifted VMs need, back if `undo`; returns the change of the host penalties.
+    /// Moves what the shifted VMs need, back if `undo`; returns the change of the value by what
+    /// hosts are charged and by what moves cost.
     fn move_needs(&mut self, undo: bool) -> f64 {
         let mut delta = 0.0;
         for (vm, old, new) in &self.trial.shifts {
             let need = self.fixed.need[*vm as usize];
             let (leave, enter) = if undo { (*new, *old) } else { (*old, *new) };
+            delta += self.fixed.distance_from_home(*vm, leave) - self.fixed.distance_from_home(*vm, enter);
             for (host, sign) in [(leave, -1.0), (enter, 1.0)] {
                 if host == NONE {
                     continue;

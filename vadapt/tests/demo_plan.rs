@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use vadapt::elastic::elastic;
 use vadapt::{
-    Current, Demand, Edge, GreedyMapping, Host, HostId, Path, Plan, Problem, ResidualBandwidth, Run, Solver,
-    StepClock, Vm, verify,
+    Current, Demand, Edge, GreedyMapping, Host, HostId, Path, Plan, Problem, Readapt, ResidualBandwidth, Run,
+    Solver, StepClock, Vm, verify,
 };
 
 /// Mbit/s of the access links.
@@ -82,6 +82,25 @@ fn all_vms_move_to_the_fast_cluster_and_get_direct_links() {
     assert!(speedup > 30.0, "the shares of 100 Mbit/s against those of 10: {speedup}");
     let shared: f64 = plan.migrations.iter().map(|m| m.gain).chain(plan.links.iter().map(|l| l.gain)).sum();
     assert!((shared - plan.gain).abs() < 1e-6 * plan.gain, "every demand changes here");
+}
+
+#[test]
+fn readaptation_moves_only_the_four_that_are_elsewhere() {
+    let problem = situation();
+    let clock = StepClock::default();
+    let mut run = Run::new(&clock, Duration::from_secs(1));
+    let (scaled, _) =
+        elastic(&problem, 0.5, &GreedyMapping::repaired(), &ResidualBandwidth, &mut run).unwrap();
+    for seed in 0..5 {
+        let mut run = Run::new(&clock, Duration::from_millis(2)).with_seed(seed);
+        let solution = Readapt::default().solve(&scaled, &ResidualBandwidth, &mut run).unwrap();
+        let plan = Plan::new(&scaled, &solution, &ResidualBandwidth);
+        assert!(plan.is_worthwhile(), "{}", plan.reason);
+        let moved: Vec<_> = plan.migrations.iter().map(|migration| migration.vm.index()).collect();
+        assert_eq!(moved.len(), 4, "{moved:?}");
+        assert!(solution.mapping.iter().all(|host| scaled.host(*host).name.starts_with("fast")));
+        assert!(plan.growth_after > 30.0 * plan.growth_before);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use vadapt::{
-    Annealing, Exact, GreedyMapping, Objective, PricedRouting, ResidualAndLatency, ResidualBandwidth, Search,
-    SingleHop, Solver, TightFit,
+    Annealing, Exact, GreedyMapping, Objective, PricedRouting, Readapt, ResidualAndLatency,
+    ResidualBandwidth, Search, SingleHop, Solver, TightFit,
 };
 
 /// Places VMs on hosts and their traffic on paths, so that the application has room to grow.
@@ -50,6 +50,8 @@ pub(crate) enum SolverName {
     Annealing,
     /// Branch and bound: the proven optimum of small problems.
     Exact,
+    /// From the current state to something better, in few migrations.
+    Readapt,
     /// Routes alone, for problems with a given mapping.
     Routing,
 }
@@ -62,6 +64,7 @@ impl SolverName {
             Self::Greedy => Box::new(GreedyMapping::repaired()),
             Self::Annealing => Box::new(Annealing),
             Self::Exact => Box::new(Exact),
+            Self::Readapt => Box::new(Readapt::default()),
             Self::Routing => Box::new(PricedRouting),
         }
     }

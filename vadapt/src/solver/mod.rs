@@ -3,12 +3,14 @@
 mod annealing;
 mod exact;
 mod greedy;
+mod readapt;
 mod routing;
 mod search;
 
 pub use annealing::Annealing;
 pub use exact::Exact;
 pub use greedy::{FastPath, GreedyMapping, GreedyVariant, greedy_topology};
+pub use readapt::Readapt;
 pub use routing::PricedRouting;
 pub use search::Search;
 

@@ -191,6 +191,21 @@ impl<'f> Searcher<'f> {
         self.keep();
     }
 
+    /// Walks near a good state: little heat, then none.
+    pub(crate) fn walk_near(&mut self, start: &Snapshot, run: &mut Run<'_>) {
+        if self.fixed.movable.is_empty() {
+            return;
+        }
+        let mean_loss = self.mean_loss(start);
+        let (begin, limit) = (run.elapsed(), run.limit());
+        let middle = begin + limit.saturating_sub(begin) / 2;
+        for (heat, end) in [(0.1, middle), (0.01, limit)] {
+            let from = self.best.clone();
+            self.back_to(&from);
+            self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+        }
+    }
+
     fn route_only(&mut self, run: &mut Run<'_>) {
         improve_routes(&mut self.state, &mut self.finder, run, usize::MAX);
         self.keep();
