@@ -43,7 +43,7 @@ pub(crate) fn by_weight(matrix: &TrafficMatrix) -> Vec<Edge> {
         .map(|(a, b)| Edge { a: a as u32, b: b as u32, weight: matrix.both_ways(a, b) })
         .filter(|edge| edge.weight > 0.0)
         .collect();
-    edges.sort_by(|x, y| y.weight.total_cmp(&x.weight).then(x.ends().cmp(&y.ends())));
+    edges.sort_unstable_by(|x, y| y.weight.total_cmp(&x.weight).then(x.ends().cmp(&y.ends())));
     edges
 }
 
@@ -60,10 +60,13 @@ pub(crate) fn cuts(edges: &[Edge]) -> Vec<Cut> {
 
 /// The vertices that have edges, in order.
 pub(crate) fn members(edges: &[Edge]) -> Vec<u32> {
-    let mut members: Vec<u32> = edges.iter().flat_map(|edge| [edge.a, edge.b]).collect();
-    members.sort_unstable();
-    members.dedup();
-    members
+    let last = edges.iter().map(|edge| edge.b).max();
+    let mut is_member = vec![false; last.map_or(0, |last| last as usize + 1)];
+    for edge in edges {
+        is_member[edge.a as usize] = true;
+        is_member[edge.b as usize] = true;
+    }
+    (0..).zip(is_member).filter(|(_, is_member)| *is_member).map(|(v, _)| v).collect()
 }
 
 /// The graph of the edges; its vertices are the indices in `members`.

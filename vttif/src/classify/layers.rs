@@ -52,8 +52,7 @@ pub(super) fn classify(matrix: &TrafficMatrix, options: &ClassifyOptions) -> Cla
         if !layers.is_empty() && !is_worth_telling {
             break;
         }
-        let inside: HashSet<(u32, u32)> = found.inside.iter().map(Edge::ends).collect();
-        rest.retain(|edge| !inside.contains(&edge.ends()));
+        rest = without(rest, &found.inside);
         taken.extend_from_slice(&found.inside);
         layers.push(describe(matrix, found, share));
     }
@@ -65,6 +64,15 @@ pub(super) fn classify(matrix: &TrafficMatrix, options: &ClassifyOptions) -> Cla
         edges: rest.iter().map(Edge::ends).collect(),
     };
     Classification { vertices: matrix.len(), layers, leftover }
+}
+
+fn without(mut edges: Vec<Edge>, taken: &[Edge]) -> Vec<Edge> {
+    if edges.starts_with(taken) {
+        return edges.split_off(taken.len());
+    }
+    let taken: HashSet<(u32, u32)> = taken.iter().map(Edge::ends).collect();
+    edges.retain(|edge| !taken.contains(&edge.ends()));
+    edges
 }
 
 /// The strongest layer of what is left, given the edges of stronger ones.
