@@ -1,9 +1,12 @@
 //! The final table, for the terminal.
 
 use super::html::number;
-use super::model::{DemoReport, Rates};
+use super::model::{DemoReport, Migration, Rates};
 
-/// The report in at most 79 columns, long reasons apart.
+/// The width of a terminal that everything fits in.
+const WIDTH: usize = 79;
+
+/// The report in at most 79 columns, but for words that are longer.
 pub(crate) fn table(report: &DemoReport) -> String {
     let DemoReport { star, mesh, adapted, plan, .. } = report;
     let row = |name: &str, rates: &Rates, speedup: f64| {
@@ -21,7 +24,7 @@ pub(crate) fn table(report: &DemoReport) -> String {
     text += &row("full mesh, VMs unmoved", mesh, over_star(mesh));
     text += &row("adapted", adapted, report.speedup_over_star);
     text += &format!(
-        "\n  inferred {}; detected in {} ms, decided in {} ms, executed in {} ms\n",
+        "\n  {}: detected in {} ms, decided in {} ms, executed in {} ms\n",
         report.inferred_topology,
         number(report.detect_ms),
         number(report.decide_ms),
@@ -39,14 +42,35 @@ pub(crate) fn table(report: &DemoReport) -> String {
         counted(plan.links.len(), "link"),
         counted(plan.rules.len(), "rule")
     );
-    if !plan.reason.is_empty() {
-        text += &format!("    {}\n", plan.reason);
-    }
-    for migration in &plan.migrations {
-        text +=
-            &format!("    {}: {} -> {}; {}\n", migration.vm, migration.from, migration.to, migration.reason);
+    text += &wrapped(&plan.reason);
+    for Migration { vm, from, to, reason, .. } in &plan.migrations {
+        // A reason may be a whole sentence, with the VM and both hosts in it.
+        let move_and_reason = match reason.starts_with(vm.as_str()) {
+            true => reason.clone(),
+            false => format!("{vm} moves from {from} to {to}: {reason}"),
+        };
+        text += &wrapped(&move_and_reason);
     }
     text
+}
+
+/// Text in lines of at most [`WIDTH`] columns, all but the first further to the right.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from("   ");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines += &line;
+            lines.push('\n');
+            line = String::from("     ");
+        }
+        line.push(' ');
+        line += word;
+    }
+    match line.trim().is_empty() {
+        true => lines,
+        false => lines + &line + "\n",
+    }
 }
 
 fn lost(connections: u64) -> String {
@@ -75,17 +99,21 @@ mod tests {
             "  full mesh, VMs unmoved                31.5           116      3.28 x",
             "  adapted                                118           433      12.3 x",
             "",
-            "  inferred all-to-all; detected in 412 ms, decided in 1.80 ms, executed in 236 ms",
+            "  all-to-all: detected in 412 ms, decided in 1.80 ms, executed in 236 ms",
             "  12.3 times the star, 3.75 times the full mesh; no connection lost",
             "  plan: 1 migration, 6 links, 28 rules",
         ];
         let text = table(&report);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..8], expected);
-        assert_eq!(lines[8].trim(), report.plan.reason);
-        assert!(lines[9].starts_with("    vm5: slow1 -> fast1; its 7 partners"), "{}", lines[9]);
-        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[..expected.len()], expected);
+        let rest = lines[expected.len()..].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let migration = &report.plan.migrations[0];
+        let sentence = format!("vm5 moves from slow1 to fast1: {}", migration.reason);
+        assert_eq!(rest, format!("{} {sentence}", report.plan.reason));
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
         report.connections_lost = 2;
         assert!(table(&report).contains("2 connections LOST"));
+        report.plan.migrations[0].reason = sentence;
+        assert!(table(&report).contains("    vm5 moves from slow1 to fast1: its 7"));
     }
 }

@@ -64,10 +64,22 @@ pub(super) fn graph(application: &Application, name: &str) -> String {
     )
 }
 
+/// The unit that suits the greatest rate of the matrix: its name, and how many
+/// bit/s it is.
+pub(super) fn unit(application: &Application) -> (&'static str, f64) {
+    if most(application) * 8.0 < 1e6 { ("kbit/s", 1e3) } else { ("Mbit/s", 1e6) }
+}
+
+/// The greatest rate of the matrix, in bytes per second.
+fn most(application: &Application) -> f64 {
+    let n = application.vms.len();
+    (0..n).flat_map(|a| (0..n).map(move |b| rate(application, a, b))).fold(0.0, f64::max)
+}
+
 /// The matrix as a heat map: senders down, receivers across.
 pub(super) fn matrix(application: &Application) -> String {
     let n = application.vms.len();
-    let most = (0..n).flat_map(|a| (0..n).map(move |b| rate(application, a, b))).fold(0.0, f64::max);
+    let (most, unit) = (most(application), unit(application));
     let cell = if n > NUMBERED { (CELL * NUMBERED as f64 / n as f64).max(12.0) } else { CELL };
     let size = LABELS + cell * n as f64 + 2.0;
     let place = |i: usize| LABELS + i as f64 * cell;
@@ -102,7 +114,7 @@ pub(super) fn matrix(application: &Application) -> String {
                     if share > 0.55 { "value strong" } else { "value" },
                     x + cell / 2.0,
                     y + cell / 2.0 + 4.0,
-                    number(rate * 8.0 / 1e6)
+                    number(rate * 8.0 / unit.1)
                 ),
                 false => String::new(),
             };
@@ -122,8 +134,9 @@ pub(super) fn matrix(application: &Application) -> String {
         .collect();
     format!(
         "<svg class=\"matrix\" viewBox=\"0 0 {size:.1} {size:.1}\" role=\"img\" \
-         aria-label=\"Traffic between {n} VMs in Mbit/s, senders down, receivers across; at most {}\">\n\
+         aria-label=\"Traffic between {n} VMs in {}, senders down, receivers across; at most {}\">\n\
          {names}{cells}</svg>\n",
+        unit.0,
         rate_text(most)
     )
 }

@@ -147,12 +147,13 @@ fn application(report: &DemoReport) -> String {
     let seen = &report.application;
     format!(
         "<div class=\"pair\">\n<figure>{}<figcaption>Inferred topology: {}, {:.0}% sure</figcaption></figure>\n\
-         <figure>{}<figcaption>Traffic matrix in Mbit/s: from the VM of the row to that of the column\
+         <figure>{}<figcaption>Traffic matrix in {}: from the VM of the row to that of the column\
          </figcaption></figure>\n</div>\n",
         application::graph(seen, &report.inferred_topology),
         Text(&report.inferred_topology),
         seen.confidence * 100.0,
-        application::matrix(seen)
+        application::matrix(seen),
+        application::unit(seen).0,
     )
 }
 

@@ -20,7 +20,7 @@ pub(super) fn plan(plan: &Plan) -> String {
 fn migrations(migrations: &[Migration]) -> String {
     let row = |m: &Migration| {
         format!(
-            "<tr><td>{}</td><td>{} → {}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td class=\"ends\">{} → {}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
             Text(&m.vm),
             Text(&m.from),
             Text(&m.to),
@@ -36,7 +36,7 @@ fn migrations(migrations: &[Migration]) -> String {
 fn links(links: &[LinkChange]) -> String {
     let row = |link: &LinkChange| {
         format!(
-            "<tr><td>{}</td><td>{} – {}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td class=\"ends\">{} – {}</td><td>{}</td><td>{}</td></tr>\n",
             sign(link.change),
             Text(&link.a),
             Text(&link.b),
