@@ -100,15 +100,16 @@ impl<T> Reader<T> {
 mod loom_tests {
     use super::*;
 
-    #[test]
-    fn readers_see_generations_in_order_and_with_their_value() {
-        loom::model(|| {
+    /// Readers that look `looks` times each, while values are published that say
+    /// their generation.
+    fn readers_against_a_writer(readers: usize, looks: u32, publications: u64) {
+        loom::model(move || {
             let publisher = Publisher::new(0_u64);
-            let readers: Vec<_> = (0..2)
+            let threads: Vec<_> = (0..readers)
                 .map(|_| {
                     let mut reader = publisher.reader();
                     loom::thread::spawn(move || {
-                        for _ in 0..2 {
+                        for _ in 0..looks {
                             let before = reader.generation();
                             let changed = reader.refresh();
                             assert_eq!(changed, reader.generation() > before);
@@ -117,12 +118,21 @@ mod loom_tests {
                     })
                 })
                 .collect();
-            publisher.publish(1);
-            publisher.publish(2);
-            for reader in readers {
-                reader.join().unwrap();
+            (1..=publications).for_each(|value| publisher.publish(value));
+            for thread in threads {
+                thread.join().unwrap();
             }
         });
+    }
+
+    #[test]
+    fn a_reader_sees_generations_in_order_and_with_their_value() {
+        readers_against_a_writer(1, 2, 2);
+    }
+
+    #[test]
+    fn so_do_two_readers() {
+        readers_against_a_writer(2, 1, 1);
     }
 
     #[test]

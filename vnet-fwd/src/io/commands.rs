@@ -48,7 +48,7 @@ impl Worker {
         self.outlets.interfaces.insert(index, name.clone(), None, now);
         match self.outlets.interfaces.opened(index, Ok(port), &self.outlets.poller, now) {
             Some(Event::InterfaceDown { why, .. }) => {
-                self.outlets.interfaces.remove(index);
+                self.outlets.interfaces.remove(index, &self.outlets.poller);
                 self.forwarder.remove_port(PortId::interface(index));
                 Err(PlaneError::Watch { name, why })
             }
@@ -62,7 +62,7 @@ impl Worker {
     pub(crate) fn remove_interface(&mut self, name: &InterfaceName) -> Result<(), PlaneError> {
         let index = self.outlets.interfaces.index_of(name);
         let index = index.ok_or_else(|| PlaneError::NoInterface { name: name.clone() })?;
-        self.outlets.interfaces.remove(index);
+        self.outlets.interfaces.remove(index, &self.outlets.poller);
         self.forwarder.remove_port(PortId::interface(index));
         Ok(())
     }

@@ -96,9 +96,11 @@ impl Interfaces {
         self.slots[index] = Some(interface);
     }
 
-    pub(crate) fn remove(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = None;
+    pub(crate) fn remove(&mut self, index: usize, poller: &Epoll) {
+        if let Some(interface) = self.slots.get_mut(index).and_then(Option::take)
+            && let Some(port) = interface.port
+        {
+            unwatch(&*port, poller);
         }
     }
 
@@ -159,10 +161,9 @@ impl Interfaces {
     }
 
     /// The port at `index` has failed: closes it, to be opened again.
-    pub(crate) fn close(&mut self, index: usize, why: String, now: Instant) -> Option<Event> {
+    pub(crate) fn close(&mut self, index: usize, why: String, poller: &Epoll, now: Instant) -> Option<Event> {
         let interface = self.slots.get_mut(index)?.as_mut()?;
-        // Closing the descriptor also ends its being watched.
-        interface.port.take()?;
+        unwatch(&*interface.port.take()?, poller);
         interface.why.clone_from(&why);
         interface.changed = now;
         let retry = Retry { at: now, pause: FIRST_PAUSE * 2, under_way: false };
@@ -248,6 +249,12 @@ impl Interface {
             send_errors: self.counters.send_errors,
         })
     }
+}
+
+/// Closing a descriptor does not do this while somebody else has it, too.
+fn unwatch(port: &dyn Port, poller: &Epoll) {
+    // Fails only where the kernel has stopped watching already.
+    let _ = poller.remove(port.readiness());
 }
 
 /// Can the kernel have a device of that name?

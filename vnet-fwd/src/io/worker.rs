@@ -186,8 +186,9 @@ impl Worker {
                     self.forwarder.count_drop(DropReason::TooLong);
                 }
                 Err(error) => {
-                    let now = Instant::now();
-                    let event = self.outlets.interfaces.close(index, format!("reading failed: {error}"), now);
+                    let (now, why) = (Instant::now(), format!("reading failed: {error}"));
+                    let Outlets { interfaces, poller, .. } = &mut self.outlets;
+                    let event = interfaces.close(index, why, poller, now);
                     self.tell(event, now);
                     break;
                 }

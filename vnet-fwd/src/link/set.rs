@@ -199,7 +199,10 @@ impl LinkSet {
         let Some(Some(Slot { link, .. })) = self.slots.get_mut(index) else {
             return Err(DropReason::NoLink);
         };
-        let Some(path) = link.path() else { return Err(DropReason::LinkDown) };
+        let Some(path) = link.path() else {
+            link.counters.send_errors += 1;
+            return Err(DropReason::LinkDown);
+        };
         *header = Header {
             kind: Kind::Frame,
             hop_limit: label.hop_limit,
