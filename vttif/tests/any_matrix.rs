@@ -47,7 +47,7 @@ proptest! {
         let layers = found.layers.iter().flat_map(|layer| &layer.edges).map(ordered);
         let mut seen: Vec<(u32, u32)> = layers.chain(found.leftover.edges.iter().copied()).collect();
         seen.sort_unstable();
-        prop_assert_eq!(seen, all.clone());
+        prop_assert_eq!(&seen, &all);
         for layer in &found.layers {
             prop_assert!((0.0..=1.0).contains(&layer.confidence) && (0.0..=1.0 + 1e-9).contains(&layer.share));
             prop_assert!(!layer.names.is_empty());
