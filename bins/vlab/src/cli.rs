@@ -91,7 +91,8 @@ impl Run {
             Some(name) => command_on(&lab, name, program)?,
             None => Command::new(program),
         };
-        let status = command.args(arguments).status().with_context(|| format!("cannot run {program}"))?;
+        let status = vlab::run_in_foreground(command.args(arguments));
+        let status = status.with_context(|| format!("cannot run {program}"))?;
         Ok(exit_code(status))
     }
 }
@@ -105,7 +106,8 @@ fn shell(file: &Path, machine: Option<&str>) -> Result<ExitCode> {
     let program = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let mut command = command_on(&lab, name, &program)?;
     command.env("VLAB_MACHINE", name).env("PS1", format!("{name}# "));
-    let status = command.status().with_context(|| format!("cannot run {}", program.display()))?;
+    let status = vlab::run_in_foreground(&mut command);
+    let status = status.with_context(|| format!("cannot run {}", program.display()))?;
     Ok(exit_code(status))
 }
 

@@ -58,7 +58,7 @@ pub use lab::Lab;
 pub use machine::{Host, Machine, Vm, VmPort};
 pub use netns::NetNs;
 pub use nic::{NIC, NicKind};
-pub use process::Process;
+pub use process::{Process, run_in_foreground};
 pub use spec::{
     HostSpec, LabSpec, NicAddress, NicChoice, PAPERS, PathSpec, PathTruth, SiteSpec, SpecError, Subnet,
     VmSpec,

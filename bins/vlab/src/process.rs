@@ -8,6 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use crate::sys;
+
+/// Runs a command in the foreground and waits for it: what Ctrl-C sends is for
+/// the command to decide on, and doesn't end this program, and so the laboratory.
+pub fn run_in_foreground(command: &mut Command) -> io::Result<ExitStatus> {
+    sys::run_in_foreground(command)
+}
+
 /// A process group in a host or VM. Dropping it ends the group with SIGKILL.
 #[derive(Debug)]
 pub struct Process {

@@ -7,7 +7,7 @@ pub(crate) mod packet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -31,6 +31,29 @@ pub(crate) fn run_in_network(command: &mut Command, namespace: Arc<OwnedFd>) {
     // SAFETY: the closure makes one system call on a descriptor that it owns;
     // it doesn't allocate or take locks, so it may run between fork and exec.
     unsafe { command.pre_exec(move || enter_network(&*namespace)) };
+}
+
+/// Runs `command` and waits for it, as system(3) does: what the terminal's
+/// keys send meanwhile is for the command, not for us.
+pub(crate) fn run_in_foreground(command: &mut Command) -> io::Result<ExitStatus> {
+    const KEYS: [libc::c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
+    // SAFETY: no handler is installed; a signal's setting is one word.
+    let before = KEYS.map(|key| unsafe { libc::signal(key, libc::SIG_IGN) });
+    // SAFETY: the closure makes system calls only, on values that it owns.
+    unsafe {
+        command.pre_exec(move || {
+            for (key, setting) in KEYS.into_iter().zip(before) {
+                libc::signal(key, setting);
+            }
+            Ok(())
+        });
+    }
+    let status = command.status();
+    for (key, setting) in KEYS.into_iter().zip(before) {
+        // SAFETY: puts back what the call above has returned.
+        unsafe { libc::signal(key, setting) };
+    }
+    status
 }
 
 /// Asks for short delays between waking up and running, for a thread that

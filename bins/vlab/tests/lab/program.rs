@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("run_hands_over_streams_and_exit_code", run_hands_over_streams_and_exit_code),
         trial("inherited_signal_settings_do_no_harm", inherited_signal_settings_do_no_harm),
+        trial("interrupts_are_for_the_command", interrupts_are_for_the_command),
         trial("run_on_a_machine", run_on_a_machine),
         trial("run_prints_json", run_prints_json),
         trial("check_prints_a_table", check_prints_a_table),
@@ -62,6 +63,33 @@ fn inherited_signal_settings_do_no_harm() -> Result<(), Failed> {
     let script = "trap '' CHLD INT; exec \"$0\" run papers -- sh -c 'true & exit 5'";
     let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_vlab")]).output()?;
     expect(output.status.code() == Some(5), &output)
+}
+
+/// Ctrl-C on a terminal is for the command, once; the laboratory stays for it.
+fn interrupts_are_for_the_command() -> Result<(), Failed> {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&terminal)?;
+    unlockpt(&terminal)?;
+    let name = ptsname(&terminal, Vec::new())?.into_string()?;
+    let slave = fs::File::options().read(true).write(true).open(name)?;
+
+    let script = "n=0; trap 'n=$((n + 1))' INT; echo ready; read line; sleep 0.5; exit $((40 + n))";
+    let mut child = Command::new("setsid")
+        .args(["--ctty", env!("CARGO_BIN_EXE_vlab"), "run", "papers", "--", "sh", "-c", script])
+        .stdin(slave)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let mut keys = fs::File::from(terminal);
+    keys.write_all(b"\x03")?;
+    keys.write_all(b"a line\n")?;
+    let output = child.wait_with_output()?;
+    expect(line == "ready\n" && output.status.code() == Some(41), &output)
 }
 
 fn run_on_a_machine() -> Result<(), Failed> {
