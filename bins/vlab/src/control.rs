@@ -147,11 +147,6 @@ impl WanControl {
         self.shared.refused()
     }
 
-    /// Frames that packet sockets had no room for.
-    pub(crate) fn socket_drops(&self) -> u64 {
-        self.shared.overruns()
-    }
-
     fn set_cut(&self, a: &str, b: &str, cut: bool) -> Result<(), LabError> {
         match (self.end(a)?, self.end(b)?) {
             (End::Site(a), End::Site(b)) => self.shared.change(|wan, _| {

@@ -23,15 +23,15 @@ const PACE: Duration = Duration::from_micros(50);
 /// so is on time to the microsecond.
 const BURST: Duration = Duration::from_micros(8 * 50);
 
-/// How often the kernel is asked for frames that it could not keep for us.
-const OVERRUN_PERIOD: Duration = Duration::from_millis(500);
-
 const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
 /// A running network. Dropping it stops the thread.
 pub(crate) struct Emulator {
     shared: Arc<Shared>,
+    nics: Arc<Vec<Nic>>,
+    /// Frames that the kernel had no room for until we took them, as far as asked.
+    overruns: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,8 +40,6 @@ pub(crate) struct Shared {
     wan: Mutex<Wan>,
     wake: OwnedFd,
     stop: AtomicBool,
-    /// Frames that the kernel could not keep for us until we took them.
-    overruns: AtomicU64,
     /// Frames that the receiver's device did not take.
     refused: AtomicU64,
 }
@@ -65,12 +63,12 @@ impl Emulator {
             wan: Mutex::new(wan),
             wake,
             stop: AtomicBool::new(false),
-            overruns: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
+        let nics = Arc::new(nics);
         let carrier = Carrier {
             shared: Arc::clone(&shared),
-            nics,
+            nics: Arc::clone(&nics),
             epoll,
             timer,
             // An Ethernet header, a VLAN tag, and some more to notice what is too long.
@@ -78,14 +76,19 @@ impl Emulator {
             out: Vec::new(),
             armed: None,
             paced: Instant::now(),
-            overruns_at: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("vlab-wan".to_owned()).spawn(move || carrier.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, nics, overruns: AtomicU64::new(0), thread: Some(thread) })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Frames that packet sockets had no room for.
+    pub(crate) fn overruns(&self) -> u64 {
+        let new = self.nics.iter().map(Nic::take_overruns).sum();
+        self.overruns.fetch_add(new, Ordering::Relaxed) + new
     }
 }
 
@@ -98,6 +101,8 @@ impl Drop for Emulator {
         {
             tracing::error!("the emulated network had panicked");
         }
+        // The thread has dropped its share.
+        close(Arc::get_mut(&mut self.nics).map(std::mem::take).unwrap_or_default());
     }
 }
 
@@ -114,10 +119,6 @@ impl Shared {
         result
     }
 
-    pub(crate) fn overruns(&self) -> u64 {
-        self.overruns.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -131,7 +132,7 @@ impl Shared {
 /// The thread's own.
 struct Carrier {
     shared: Arc<Shared>,
-    nics: Vec<Nic>,
+    nics: Arc<Vec<Nic>>,
     epoll: OwnedFd,
     timer: OwnedFd,
     buffers: Vec<Vec<u8>>,
@@ -139,7 +140,6 @@ struct Carrier {
     armed: Option<Instant>,
     /// When the pace of wake-ups allows the next one, `BURST` aside.
     paced: Instant,
-    overruns_at: Instant,
 }
 
 impl Carrier {
@@ -174,7 +174,6 @@ impl Carrier {
             self.give();
             self.arm(next);
         }
-        close(self.nics);
     }
 
     /// Takes the frames that wait at a NIC into the network.
@@ -194,12 +193,6 @@ impl Carrier {
                 tracing::warn!("a host's NIC is gone ({error}); it stays off the network");
                 let _ = epoll::delete(&self.epoll, &self.nics[index]);
             }
-        }
-        let now = Instant::now();
-        if now.duration_since(self.overruns_at) >= OVERRUN_PERIOD {
-            self.overruns_at = now;
-            let overruns = self.nics.iter().map(Nic::take_overruns).sum();
-            self.shared.overruns.fetch_add(overruns, Ordering::Relaxed);
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Lab {
     kind: NicKind,
     wan: WanControl,
     // Dropped before the hosts: the thread that has their NICs open.
-    _emulator: Emulator,
+    emulator: Emulator,
     hosts: Vec<Host>,
     vms: Vec<Vm>,
 }
@@ -59,7 +59,7 @@ impl Lab {
         let (wan, names) = control::network_of(spec);
         let emulator = Emulator::start(wan, nics, spec.mtu).map_err(LabError::Network)?;
         let wan = WanControl::new(emulator.shared().clone(), names);
-        Ok(Self { spec: spec.clone(), kind, wan, _emulator: emulator, hosts, vms })
+        Ok(Self { spec: spec.clone(), kind, wan, emulator, hosts, vms })
     }
 
     /// What it was built from.
@@ -104,7 +104,7 @@ impl Lab {
     /// it rises, what was measured in the meantime is not the network's doing.
     pub fn overruns(&self) -> Result<u64, LabError> {
         let drops = self.hosts.iter().map(machine::nic_drops).sum::<Result<u64, _>>()?;
-        Ok(drops + self.wan.socket_drops())
+        Ok(drops + self.emulator.overruns())
     }
 
     /// Tells every VM the MAC addresses of the others, so that no address
