@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vadapt::elastic::{ElasticError, elastic};
 use vadapt::{
-    Clock, Costs, Current, Demand, GreedyMapping, HostId, Path, Plan, Problem, ProblemError,
+    Clock, Costs, Current, Demand, GreedyMapping, HostId, Path, Plan, Problem, ProblemError, Readapt,
     ResidualBandwidth, Run, SolveError, Solver, VmId,
 };
 use vnet_core::control::TrafficView;
@@ -158,7 +158,8 @@ pub fn decide(
     let solver = GreedyMapping::repaired();
     let mut run = Run::new(clock, options.time_limit).with_seed(options.seed);
     let (problem, _) = elastic(&statement.problem, options.fill, &solver, &objective, &mut run)?;
-    let solution = solver.solve(&problem, &objective, &mut run)?;
+    let mut run = Run::new(clock, options.time_limit).with_seed(options.seed);
+    let solution = Readapt::default().solve(&problem, &objective, &mut run)?;
     let plan = Plan::new(&problem, &solution, &objective);
     statement.decision(situation, options, &plan)
 }

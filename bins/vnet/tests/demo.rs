@@ -1,5 +1,7 @@
 //! The demonstration, as a newcomer runs it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
