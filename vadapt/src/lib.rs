@@ -48,6 +48,7 @@
 pub mod balance;
 pub mod bound;
 pub mod elastic;
+mod finder;
 mod fixed;
 pub mod generate;
 pub mod io;

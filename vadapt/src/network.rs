@@ -39,6 +39,14 @@ impl Rows {
         Self { start, edges }
     }
 
+    /// Orders the edges of each node, the one with most `capacity` first.
+    fn sort_by_capacity(&mut self, capacity: &[f64]) {
+        for node in 1..self.start.len() {
+            let row = &mut self.edges[self.start[node - 1] as usize..self.start[node] as usize];
+            row.sort_by(|x, y| capacity[*y as usize].total_cmp(&capacity[*x as usize]));
+        }
+    }
+
     fn of(&self, node: u32) -> &[u32] {
         &self.edges[self.start[node as usize] as usize..self.start[node as usize + 1] as usize]
     }
@@ -105,7 +113,8 @@ impl Network {
             EdgeIndex::Sparse((0..from.len()).map(|e| ((from[e], to[e]), e as u32)).collect())
         };
         let has_access_limits = capacity.len() > from.len();
-        let (out, into) = (Rows::new(hosts, &from), Rows::new(hosts, &to));
+        let (mut out, into) = (Rows::new(hosts, &from), Rows::new(hosts, &to));
+        out.sort_by_capacity(&capacity);
         let net = Self {
             hosts,
             latency,
@@ -138,7 +147,7 @@ impl Network {
         if alike { (0..self.from.len()).map(opposite).collect() } else { None }
     }
 
-    /// Edges that leave `host`.
+    /// Edges that leave `host`, the widest first.
     pub(crate) fn edges_from(&self, host: u32) -> &[u32] {
         self.out.of(host)
     }

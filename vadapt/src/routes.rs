@@ -1,14 +1,12 @@
-//! Routes between hosts: trees that are computed once and kept, and priced searches.
+//! Routes between hosts: trees that are computed once and kept.
 //!
-//! Trees answer "a good path from a to b" in the time that it takes to walk it, for moves
-//! that are tried by the thousand. [`Finder`] finds the best path for one demand under
-//! the present load, for moves that are worth a search of the graph.
+//! They answer "a good path from a to b" in the time that it takes to walk it, for moves
+//! that are tried by the thousand.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::network::{NONE, Network};
-use crate::state::State;
 
 /// Trees are forgotten when they take more than this many bytes.
 const TREE_BYTES: usize = 192 << 20;
@@ -78,7 +76,6 @@ impl Routes {
         let (hosts, edges) = (net.hosts as f64, net.from.len() as f64);
         let dense = net.hosts < LARGE && edges > DENSE_SHARE * hosts * hosts;
         let mut kinds = match net.hosts {
-            _ if dense => vec![Kind::Widest],
             0..LARGE => vec![Kind::Widest, Kind::Balanced],
             _ => vec![Kind::Balanced],
         };
@@ -192,8 +189,12 @@ impl Routes {
     }
 
     fn tree(&self, net: &Network, kind: Kind, root: u32, into: bool) -> Tree {
-        if let (Some(matrix), Kind::Widest) = (&self.matrix, kind) {
-            return matrix.widest_tree(net, root, into);
+        match (&self.matrix, kind) {
+            (Some(matrix), Kind::Widest) => return matrix.widest_tree(net, root, into),
+            (Some(matrix), Kind::Balanced) => {
+                return matrix.balanced_tree(net, root, into, self.typical_width as f32);
+            }
+            _ => {}
         }
         let cost = |so_far: f64, edge: u32| match kind {
             // Negated width, so that less is better.
@@ -306,12 +307,56 @@ impl Matrix {
                 }
             }
         }
+        Tree { edge: Self::edges(net, &parent, into), width }
+    }
+
+    /// The same for [`Kind::Balanced`].
+    fn balanced_tree(&self, net: &Network, root: u32, into: bool, typical_width: f32) -> Tree {
+        let hosts = net.hosts;
+        let rows = if into { &self.by_end } else { &self.by_start };
+        let mut width = vec![-1.0f32; hosts].into_boxed_slice();
+        let mut cost = vec![f32::INFINITY; hosts];
+        // Cost of hosts that aren't settled yet; settled ones drop out as infinite.
+        let mut open = vec![f32::INFINITY; hosts];
+        let mut settled = vec![false; hosts];
+        let mut parent = vec![NONE; hosts];
+        width[root as usize] = f32::INFINITY;
+        (cost[root as usize], open[root as usize]) = (0.0, 0.0);
+        loop {
+            let mut next = (f32::INFINITY, NONE);
+            for (host, cost) in open.iter().enumerate() {
+                if *cost < next.0 {
+                    next = (*cost, host as u32);
+                }
+            }
+            let (so_far, at) = next;
+            if at == NONE {
+                break;
+            }
+            open[at as usize] = f32::INFINITY;
+            settled[at as usize] = true;
+            let row = &rows[at as usize * hosts..(at as usize + 1) * hosts];
+            let wide = width[at as usize];
+            for host in 0..hosts {
+                let through = so_far + 0.2 + typical_width / row[host].max(1e-9);
+                if through < cost[host] && row[host] >= 0.0 && !settled[host] {
+                    (cost[host], open[host]) = (through, through);
+                    width[host] = wide.min(row[host]);
+                    parent[host] = at;
+                }
+            }
+        }
+        Tree { edge: Self::edges(net, &parent, into), width }
+    }
+
+    /// The edges between hosts and their parents in a tree.
+    fn edges(net: &Network, parent: &[u32], into: bool) -> Box<[u32]> {
         let edge = |(host, parent): (usize, &u32)| match (*parent, into) {
             (NONE, _) => NONE,
             (parent, true) => net.edge(host as u32, parent),
             (parent, false) => net.edge(parent, host as u32),
         };
-        Tree { edge: parent.iter().enumerate().map(edge).collect(), width }
+        parent.iter().enumerate().map(edge).collect()
     }
 }
 
@@ -334,7 +379,7 @@ fn rate(net: &Network, path: &[u32], query: Query, load: &[f64]) -> f64 {
 
 /// A number with a total order, for heaps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Key(f64);
+pub(crate) struct Key(pub(crate) f64);
 
 impl Eq for Key {}
 
@@ -347,176 +392,5 @@ impl PartialOrd for Key {
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
-    }
-}
-
-/// Finds the best path for one demand under the present load.
-///
-/// Widest path alone is selfish: it takes from others what it doesn't pay for. Here every
-/// edge has a price, what the demand would take there from its present users, and the
-/// path with the best balance of its own residual against the sum of its prices wins. For
-/// each level of the residual that balance is a shortest path; levels are tried from the
-/// cheapest path upwards, which in practice takes two to five searches.
-#[derive(Debug)]
-pub(crate) struct Finder {
-    epoch: u32,
-    mark: Vec<u32>,
-    cost: Vec<f64>,
-    via: Vec<u32>,
-    price: Vec<f64>,
-    priced: Vec<u32>,
-    price_epoch: u32,
-    heap: BinaryHeap<Reverse<(Key, u32)>>,
-}
-
-impl Finder {
-    /// Levels of residual bandwidth tried per demand, at most.
-    const LEVELS: usize = 6;
-
-    pub(crate) fn new(net: &Network) -> Self {
-        Self {
-            epoch: 0,
-            mark: vec![0; net.hosts],
-            cost: vec![0.0; net.hosts],
-            via: vec![NONE; net.hosts],
-            price: vec![0.0; net.from.len()],
-            priced: vec![0; net.from.len()],
-            price_epoch: 0,
-            heap: BinaryHeap::new(),
-        }
-    }
-
-    /// The best path of `demand`, whose VMs are on different hosts, while the rest stays; `None` if
-    /// there is none with enough bandwidth and within the latency bound.
-    pub(crate) fn best_path(&mut self, state: &mut State<'_>, demand: u32) -> Option<Vec<u32>> {
-        state.lift(demand);
-        self.price_epoch += 1;
-        let found = self.search(state, demand);
-        state.give_back();
-        found
-    }
-
-    fn search(&mut self, state: &State<'_>, demand: u32) -> Option<Vec<u32>> {
-        let (fixed, net) = (state.fixed, &state.fixed.net);
-        let bandwidth = fixed.bandwidth[demand as usize];
-        let bound = fixed.latency_bound[demand as usize];
-        let mut level = 0.0;
-        let mut best: Option<(f64, Vec<u32>)> = None;
-        for _ in 0..Self::LEVELS {
-            let Some((price, path)) = self.cheapest(state, demand, level, bound) else { break };
-            let width = path.iter().map(|e| net.residual(*e, &state.load)).fold(f64::INFINITY, f64::min);
-            let worth = width - bandwidth - price;
-            if best.as_ref().is_none_or(|(most, _)| worth > *most) {
-                best = Some((worth, path));
-            }
-            if price <= 0.0 && level > 0.0 {
-                // Nothing is cheaper than free: only the width can still grow, which the
-                // next level asks for.
-                level = width - bandwidth;
-            }
-            level = (width - bandwidth).max(level) * (1.0 + 1e-9) + 1e-9;
-        }
-        best.map(|(_, path)| path)
-    }
-
-    /// The cheapest path that leaves more than `level` and keeps the latency bound.
-    fn cheapest(
-        &mut self,
-        state: &State<'_>,
-        demand: u32,
-        level: f64,
-        latency_bound: f64,
-    ) -> Option<(f64, Vec<u32>)> {
-        let found = self.dijkstra(state, demand, level, 0.0)?;
-        if found.2 <= latency_bound {
-            return Some((found.0, found.1));
-        }
-        // Too slow: raise the weight of latency (a Lagrangean multiplier) until it fits.
-        let fastest = self.dijkstra(state, demand, level, 1e9)?;
-        if fastest.2 > latency_bound {
-            return None;
-        }
-        let mut best = fastest;
-        let (mut low, mut high) = (0.0, (best.0 - found.0 + 1.0) / (found.2 - best.2).max(1e-6));
-        for _ in 0..5 {
-            let middle = 0.5 * (low + high);
-            let Some(found) = self.dijkstra(state, demand, level, middle) else { break };
-            if found.2 <= latency_bound {
-                if found.0 < best.0 {
-                    best = found;
-                }
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        Some((best.0, best.1))
-    }
-
-    /// Price, edges and latency of the path with the least price plus `weight` times latency.
-    fn dijkstra(
-        &mut self,
-        state: &State<'_>,
-        demand: u32,
-        level: f64,
-        weight: f64,
-    ) -> Option<(f64, Vec<u32>, f64)> {
-        let net = &state.fixed.net;
-        let bandwidth = state.fixed.bandwidth[demand as usize];
-        // A toll per hop breaks ties in favour of short paths.
-        let toll = 0.01 * bandwidth + 1e-9;
-        let (start, end) = state.ends(demand);
-        self.epoch += 1;
-        self.heap.clear();
-        self.reach(start, 0.0, NONE);
-        while let Some(Reverse((Key(so_far), at))) = self.heap.pop() {
-            if at == end {
-                break;
-            }
-            if so_far > self.cost[at as usize] {
-                continue;
-            }
-            for edge in net.edges_from(at) {
-                if net.residual(*edge, &state.load) - bandwidth < level {
-                    continue;
-                }
-                let price = self.price_of(state, *edge, bandwidth);
-                let cost = so_far + price + toll + weight * net.latency[*edge as usize];
-                self.reach(net.to[*edge as usize], cost, *edge);
-            }
-        }
-        if self.mark[end as usize] != self.epoch {
-            return None;
-        }
-        let (mut path, mut at) = (Vec::new(), end);
-        let (mut price, mut latency) = (0.0, 0.0);
-        while at != start {
-            let edge = self.via[at as usize];
-            price += self.price_of(state, edge, bandwidth);
-            latency += net.latency[edge as usize];
-            path.push(edge);
-            at = net.from[edge as usize];
-        }
-        path.reverse();
-        Some((price, path, latency))
-    }
-
-    fn reach(&mut self, host: u32, cost: f64, via: u32) {
-        let at = host as usize;
-        if self.mark[at] != self.epoch || cost < self.cost[at] {
-            self.mark[at] = self.epoch;
-            self.cost[at] = cost;
-            self.via[at] = via;
-            self.heap.push(Reverse((Key(cost), host)));
-        }
-    }
-
-    fn price_of(&mut self, state: &State<'_>, edge: u32, bandwidth: f64) -> f64 {
-        let at = edge as usize;
-        if self.priced[at] != self.price_epoch {
-            self.priced[at] = self.price_epoch;
-            self.price[at] = state.price(edge, bandwidth);
-        }
-        self.price[at]
     }
 }

@@ -259,10 +259,10 @@ pub(crate) struct DrawArgs {
     pub(crate) output: PathBuf,
 }
 
-/// One message per line: {"type":"init","nodes":[compute],"links":[[a,b,bandwidth]]}, then
-/// {"type":"arrive","id":7,"cpu":[...],"links":[[a,b,bandwidth]]}, answered by
-/// {"id":7,"accept":true,"nodes":[host],"paths":[[host]]} or {"id":7,"accept":false}, and
-/// {"type":"depart","id":7} when an accepted one leaves.
+/// One message per line: `{"type":"init","nodes":[compute],"links":[[a,b,bandwidth]]}`, then
+/// `{"type":"arrive","id":7,"cpu":[...],"links":[[a,b,bandwidth]]}`, answered by
+/// `{"id":7,"accept":true,"nodes":[host],"paths":[[host]]}` or `{"id":7,"accept":false}`, and
+/// `{"type":"depart","id":7}` when an accepted one leaves.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Work per request: hosts that searches may settle, 50 to 100 ns each.

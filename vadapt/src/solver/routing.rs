@@ -1,10 +1,11 @@
 //! Routing alone (RPVEE): sequential widest paths that pay for what they take.
 
+use crate::finder::Finder;
 use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::objective::Objective;
 use crate::problem::Problem;
-use crate::routes::{Finder, Routes};
+use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::{SolveError, Solver, checked};

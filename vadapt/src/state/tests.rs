@@ -5,10 +5,11 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
+use crate::finder::Finder;
 use crate::generate::{ApplicationShape, Generate, NetworkShape};
 use crate::objective::{ResidualAndLatency, ResidualBandwidth};
 use crate::problem::Problem;
-use crate::routes::{Finder, Routes};
+use crate::routes::Routes;
 use crate::verify::verify;
 
 fn problem(network: usize, load: f64, access: bool, latency_bounds: bool, seed: u64) -> Problem {

@@ -159,10 +159,9 @@ impl Searcher<'_> {
         candidates.extend(partners.iter().copied().filter(|host| self.state.has_room(*host, vm)));
         for host in &partners {
             let ways = fixed.net.edges_from(*host);
-            let few = ways.len().min(CANDIDATES / 2);
-            let first = if ways.len() > few { self.rng.random_range(0..ways.len()) } else { 0 };
-            for way in 0..few {
-                let to = fixed.net.to[ways[(first + way) % ways.len()] as usize];
+            // The widest edges lead to the best neighbours.
+            for way in ways.iter().take(CANDIDATES / 2) {
+                let to = fixed.net.to[*way as usize];
                 if candidates.len() < CANDIDATES && self.state.has_room(to, vm) && !candidates.contains(&to) {
                     candidates.push(to);
                 }

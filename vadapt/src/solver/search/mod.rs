@@ -7,10 +7,11 @@ mod walk;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::finder::Finder;
 use crate::fixed::Fixed;
 use crate::objective::Objective;
 use crate::problem::Problem;
-use crate::routes::{Finder, Routes};
+use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::routing::improve_routes;

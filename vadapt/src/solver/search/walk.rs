@@ -182,7 +182,9 @@ impl Searcher<'_> {
             if dice < 0.5 || ways.is_empty() {
                 return host;
             }
-            return fixed.net.to[ways[self.rng.random_range(0..ways.len())] as usize];
+            // Wider edges lead to better neighbours.
+            let r: f64 = self.rng.random();
+            return fixed.net.to[ways[(r * r * ways.len() as f64) as usize] as usize];
         }
         if dice < 0.9 {
             let most = (3 * fixed.need.len()).min(self.promising.len());
