@@ -1,4 +1,39 @@
-//! The forwarding engine of the Virtuoso overlay: rule table, cache, ports and links.
+//! The forwarding engine of the Virtuoso overlay: rules, cache, ports and links.
+//!
+//! The core does no I/O. A [`RuleBook`] holds the rule sets that an operator
+//! changes; it compiles them as they change and publishes them to a [`Forwarder`],
+//! which says where each frame goes and counts it. [`link::LinkSet`] is the
+//! life of the links to other daemons: messages and times in, messages out.
+//!
+//! ```
+//! use vnet_core::{Action, Destination, HostName, InterfaceName, MacAddr, NetworkId, Rule, Source};
+//! use vnet_fwd::{Forwarder, FrameInfo, Ingress, RuleBook};
+//!
+//! let (network, vm1, vm2) = (NetworkId(1), InterfaceName::new("vm1")?, InterfaceName::new("vm2")?);
+//! let mut book = RuleBook::new(HostName::new("alpha")?);
+//! let destination = Destination::Exact(MacAddr::local(2));
+//! book.add(network, Rule { source: Source::Any, destination, action: Action::Interface(vm2.clone()) })?;
+//!
+//! let mut forwarder = Forwarder::new(book.reader(), 64, 1024, 1024);
+//! let [vm1, vm2] = [vm1, vm2].map(|name| forwarder.add_interface(name, network));
+//! let frame = FrameInfo { source: MacAddr::local(1), destination: MacAddr::local(2), bytes: 60 };
+//! let mut outputs = Vec::new();
+//! forwarder.forward(Ingress::Interface(vm1), frame, |port, _label| Ok(outputs.push(port)));
+//! assert_eq!(outputs, [vm2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`io`] puts that to work: a [`DataPlane`] is a thread that forwards between
+//! TAP devices, packet sockets, in-memory [`channel`]s, ports of your own (see
+//! [`Port`]), and links over UDP and TCP.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`book`], [`table`], [`publish`] | rule sets, compiled, and on their way to workers |
+//! | [`engine`], `cache` | what happens to a frame |
+//! | [`stats`], [`traffic`] | counters of drops and ports; the local traffic matrix |
+//! | [`link`] | links between daemons |
+//! | [`io`] | threads, sockets, devices, the clock |
 #![deny(unsafe_code)]
 
 pub mod book;
@@ -17,8 +52,10 @@ mod trie;
 
 pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
-pub use io::channel;
-pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError};
+pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError, channel};
 pub use link::LinkTiming;
 pub use port::PortId;
+pub use publish::Reader;
 pub use stats::{DropReason, Drops, PortCounters};
+pub use table::RuleTable;
+pub use traffic::Untracked;

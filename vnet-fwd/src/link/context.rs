@@ -139,12 +139,16 @@ impl Context<'_> {
         self.actions.push_back(Action::Down { link, why });
     }
 
-    /// The pause after the `step`th try, with up to a quarter taken off at
-    /// random, so that many links do not try in step.
+    /// The pause after the `step`th try.
     pub(super) fn backoff(&mut self, step: u32) -> Duration {
         let LinkTiming { backoff_first, backoff_last, .. } = self.timing;
         let full = backoff_first.saturating_mul(1 << step.min(20)).min(backoff_last);
-        full.mul_f64(self.rng.random_range(0.75..=1.0))
+        self.jittered(full)
+    }
+
+    /// Takes up to a quarter off at random, so that many links do not act in step.
+    pub(super) fn jittered(&mut self, pause: Duration) -> Duration {
+        pause.mul_f64(self.rng.random_range(0.75..=1.0))
     }
 
     fn message(&self, kind: Kind, sequence: u64, body: &[u8]) -> Vec<u8> {

@@ -1,11 +1,13 @@
 //! Links between daemons, as one state machine without I/O: messages and times
 //! go in, messages come out.
 //!
-//! [`LinkSet`] holds the links of a daemon and knows whose message each is;
-//! `machine` is the life of one link; [`message`] is what daemons say to each
-//! other.
+//! [`LinkSet`] holds the links of a daemon and knows whose message each is and
+//! whose timer is due; `machine` is the life of one link, `attempt` how it comes
+//! up; [`message`] is what daemons say to each other.
 
+mod attempt;
 mod context;
+mod dispatch;
 mod machine;
 pub mod message;
 mod set;
