@@ -36,8 +36,8 @@ pub(super) fn places(topology: &Topology, spacing: f64) -> (BTreeMap<&HostName, 
         places.insert(*host, Place { x: radius * angle.cos(), y: radius * angle.sin(), out: angle });
     }
     if let Some(hub) = hub {
-        // Between two spokes.
-        let out = TAU / 4.0 + TAU / 2.0 / ring.len() as f64;
+        // Between the two lowest spokes.
+        let out = TAU * ((ring.len() / 2) as f64 + 0.5) / ring.len() as f64 - TAU / 4.0;
         places.insert(hub, Place { x: 0.0, y: 0.0, out });
     }
     (places, radius)

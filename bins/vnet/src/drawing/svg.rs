@@ -9,9 +9,10 @@ use super::{Picture, Vm};
 
 const SPACING: f64 = 190.0;
 const HOST_HEIGHT: f64 = 40.0;
-const VM_DISTANCE: f64 = 78.0;
+// VMs are wider than they are high.
+const VM_DISTANCE: (f64, f64) = (124.0, 70.0);
 const VM_HEIGHT: f64 = 30.0;
-const MARGIN: f64 = 130.0;
+const MARGIN: (f64, f64) = (200.0, 105.0);
 const CHARACTER: f64 = 7.6;
 const SMALL_CHARACTER: f64 = 6.3;
 
@@ -38,19 +39,20 @@ pub(super) fn render(picture: &Picture<'_>) -> String {
     let vms = picture.vms();
     let most = vms.values().map(Vec::len).max().unwrap_or(0);
     // VMs of one host stand in rows further and further out.
-    let half = radius + MARGIN + most.saturating_sub(1) as f64 * (VM_HEIGHT + 8.0);
-    let (width, height) = (2.0 * half, 2.0 * half + 40.0);
+    let rows = most.saturating_sub(1) as f64 * (VM_HEIGHT + 8.0);
+    let (left, top) = (radius + MARGIN.0 + rows, radius + MARGIN.1 + rows);
+    let (width, height) = (2.0 * left, 2.0 * top + 40.0);
     let mut svg = Svg(String::new());
     svg.line(format_args!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"{:.0} {:.0} {width:.0} {height:.0}\" role=\"img\">",
-        -half, -half
+        -left, -top
     ));
     svg.line(format_args!("<title>{}</title>", title(picture)));
     svg.line(format_args!("<style>{STYLE}</style>"));
     svg.line(format_args!(
         "<rect class=\"back\" x=\"{:.0}\" y=\"{:.0}\" width=\"{width:.0}\" height=\"{height:.0}\"/>",
-        -half, -half
+        -left, -top
     ));
     for (id, link) in &picture.topology.links {
         let (Some(a), Some(b)) = (places.get(&link.a), places.get(&link.b)) else { continue };
@@ -77,7 +79,7 @@ pub(super) fn render(picture: &Picture<'_>) -> String {
         let is_proxy = picture.proxy() == Some(*host);
         svg.host(*place, host.as_str(), is_proxy);
     }
-    svg.legend(-half + 16.0, half + 18.0, &title(picture));
+    svg.legend(-left + 16.0, top + 18.0, &title(picture));
     svg.0.push_str("</svg>\n");
     svg.0
 }
@@ -111,8 +113,9 @@ impl Svg {
     }
 
     fn vm(&mut self, host: Place, row: usize, vm: &Vm) {
-        let distance = VM_DISTANCE + row as f64 * (VM_HEIGHT + 8.0);
-        let (x, y) = (host.x + distance * host.out.cos(), host.y + distance * host.out.sin());
+        let further = row as f64 * (VM_HEIGHT + 8.0);
+        let x = host.x + (VM_DISTANCE.0 + further) * host.out.cos();
+        let y = host.y + (VM_DISTANCE.1 + further) * host.out.sin();
         if row == 0 {
             self.line(format_args!(
                 "<line class=\"wire\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{y:.1}\"/>",

@@ -60,6 +60,8 @@ pub struct Client {
     input: Decoder,
     next_id: u32,
     timeout: Duration,
+    /// A request may have gone out by half.
+    broken: bool,
 }
 
 impl Client {
@@ -78,6 +80,7 @@ impl Client {
             input: Decoder::new(),
             next_id: 1,
             timeout: DEFAULT_TIMEOUT,
+            broken: false,
         })
     }
 
@@ -142,18 +145,27 @@ impl Client {
         places: &mut HashMap<u32, usize>,
         responses: &mut [Option<Response>],
     ) -> Result<(), Failure> {
+        if self.broken {
+            return Err(Failure::Client(ClientError::Closed { address: self.address.clone() }));
+        }
         if bytes.len() <= WRITE_AHEAD {
+            self.broken = true;
             self.stream.write_until(bytes, deadline)?;
+            self.broken = false;
             return self.receive(deadline, places, responses);
         }
         // The daemon stops reading from a client that doesn't read its
         // answers, so that both directions have to move at once.
         let mut writer = self.stream.try_clone()?;
+        self.broken = true;
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || writer.write_until(bytes, deadline));
             let received = self.receive(deadline, places, responses);
             match writer.join() {
-                Ok(Ok(())) => received,
+                Ok(Ok(())) => {
+                    self.broken = false;
+                    received
+                }
                 Ok(Err(error)) => received.and(Err(error.into())),
                 Err(panic) => std::panic::resume_unwind(panic),
             }

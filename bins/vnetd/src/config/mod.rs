@@ -1,7 +1,9 @@
 //! What a daemon is told at its start.
 
 mod file;
+mod matches;
 mod paths;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,8 +13,9 @@ use std::time::Duration;
 use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
 use vnet_core::{HostName, LinkKind};
 
-pub use file::{ConfigError, load, parse, parse_destination, parse_source};
+pub use file::{ConfigError, load, parse};
 pub(crate) use file::{check_host_port, load_as};
+pub use matches::{parse_destination, parse_source};
 pub use paths::{control_sockets, default_control_socket, default_state_dir};
 
 /// The data port (UDP and TCP) of a daemon that isn't told another.
@@ -45,8 +48,9 @@ pub struct Config {
     pub control_tcp: Option<SocketAddr>,
     /// The daemon's part in the star.
     pub role: Role,
-    /// What carries the link between a daemon and its Proxy; `None`: there is
-    /// no such link unless somebody adds it.
+    /// What carries the link between a daemon and its Proxy, which is there
+    /// after each registration; `None`: there is no such link unless somebody
+    /// adds it.
     pub star_link: Option<LinkKind>,
     /// Data addresses of other daemons, `host:port`; they outweigh what the
     /// Proxy says.

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::Sender;
 
-use super::outbox::Outbox;
+use super::outbox::{Orders, Outbox};
 use super::record::{Cutter, Record};
 use super::router::ConnectionId;
 use crate::config::Limits;
@@ -45,6 +45,8 @@ pub(crate) struct Unfinished(Arc<AtomicUsize>);
 // host should not fall to those who send the beginnings of requests.
 const MAX_UNFINISHED: usize = 64 << 20;
 const READ: usize = 64 << 10;
+// For the last answers on a connection that the daemon closes.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Socket {
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
@@ -99,7 +101,7 @@ pub(crate) async fn serve(
         input: Cutter::default(),
         output: Vec::new(),
         written: 0,
-        finish: false,
+        orders: Orders::default(),
         active: Instant::now(),
         share: Share { all: unfinished, bytes: 0 },
     };
@@ -116,7 +118,7 @@ struct Connection {
     input: Cutter,
     output: Vec<u8>,
     written: usize,
-    finish: bool,
+    orders: Orders,
     active: Instant,
     share: Share,
 }
@@ -129,13 +131,14 @@ impl Connection {
                 self.output.shrink_to(4096);
                 self.written = 0;
             }
-            self.finish |= self.outbox.take(&mut self.output);
-            let writes = self.written < self.output.len();
-            if self.finish && !writes {
+            self.orders = self.outbox.take(&mut self.output);
+            let unsent = self.output.len() - self.written;
+            let writes = unsent > 0;
+            if self.outbox.is_aborted() || (self.orders.close && !writes) {
                 return "the daemon closed it".to_owned();
             }
-            // Who doesn't take answers gets no further requests read.
-            let reads = !self.finish && self.output.len() - self.written < self.limits.unsent;
+            // Which client doesn't take answers gets no further requests read.
+            let reads = !self.orders.close && (self.orders.trusted || unsent < self.limits.unsent);
             let interest = match (reads, writes) {
                 (true, true) => Interest::READABLE.add(Interest::WRITABLE),
                 (false, true) => Interest::WRITABLE,
@@ -210,11 +213,16 @@ impl Connection {
     }
 
     fn patience(&self) -> Duration {
-        if self.input.pending() > 0 { self.limits.request } else { self.limits.idle }
+        match self.input.pending() {
+            _ if self.orders.close => FAREWELL,
+            0 => self.limits.idle,
+            _ => self.limits.request,
+        }
     }
 
     fn impatience(&self) -> String {
         match self.input.pending() {
+            _ if self.orders.close => "it did not take its last answers".to_owned(),
             0 => format!("nothing was asked for {:?}", self.limits.idle),
             _ => format!("a request was not whole after {:?}", self.limits.request),
         }

@@ -154,7 +154,7 @@ impl Daemon {
     fn event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Plane(event) => self.plane_news(event, now),
+            Event::Plane(event) => self.plane_news(&event, now),
             Event::Uplink(outcome) => self.uplink_outcome(outcome, now),
             Event::LookedUp(answer) => self.looked_up(answer, now),
             Event::Scrape(reply) => {
@@ -265,9 +265,7 @@ impl Daemon {
         match action {
             router::Action::Send(id, record) => self.send(id, &record),
             router::Action::Dead(id, silent) => {
-                self.close(id, format!("nothing was heard for {:.1} s", silent.as_secs_f64()));
-                // It can't be flushed to somebody who doesn't listen.
-                self.closed(id, String::new(), Instant::now());
+                self.abort(id, format!("nothing was heard for {:.1} s", silent.as_secs_f64()));
             }
         }
     }
@@ -280,8 +278,22 @@ impl Daemon {
         let length = connection.outbox.length();
         let limit = self.config.limits.unsent + 4 * vnet_core::control::MAX_RECORD;
         if length > limit {
-            self.close(id, format!("{length} bytes of answers wait for it"));
-            self.closed(id, String::new(), Instant::now());
+            self.abort(id, format!("{length} bytes of answers wait for it"));
+        }
+    }
+
+    /// Gives up a connection whose other end does not listen.
+    fn abort(&mut self, id: ConnectionId, why: String) {
+        if let Some(connection) = self.connections.get(&id) {
+            connection.outbox.abort();
+        }
+        self.closed(id, why, Instant::now());
+    }
+
+    /// Makes a connection a session between daemons.
+    fn trust(&self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(&id) {
+            connection.outbox.trust();
         }
     }
 

@@ -51,6 +51,7 @@ impl Daemon {
                 format!("another {host} registered from {address}: was it restarted, or are there two of that name?"),
             ),
         }
+        self.trust(from);
         if let Some(old) = self.router.register(from, host.clone(), now) {
             self.close(old, "the daemon registered over another connection");
         }
@@ -109,6 +110,7 @@ impl Daemon {
                     return self.close(connection, "there is no Proxy");
                 };
                 uplink.connected(connection, now);
+                self.trust(connection);
                 let id = self.router.own_request(connection, now);
                 let register = Request::Register {
                     host: self.config.name.clone(),
@@ -180,7 +182,7 @@ impl Daemon {
     /// Adds this end of the link between a daemon, which opens it, and its Proxy.
     fn add_star_link(&mut self, daemon: &HostName, proxy: &HostName) {
         let Some(kind) = self.config.star_link else { return };
-        let link = Link { kind, opener: daemon.clone(), a: daemon.clone(), b: proxy.clone() };
+        let link = Link { kind, opener: daemon.clone(), a: proxy.clone(), b: daemon.clone() };
         if self.state.links.contains_key(&link.id()) {
             return;
         }

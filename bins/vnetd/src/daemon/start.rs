@@ -21,7 +21,7 @@ use crate::control::router::{Router, RouterConfig};
 use crate::io::{metrics_server, notify};
 use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::quiet::Quiet;
-use crate::state::State;
+use crate::state::{Effect, State};
 use crate::uplink::Uplink;
 
 // Records on their way from connections to the daemon; more wait in the sockets.
@@ -241,7 +241,8 @@ impl Restored {
                 self.state.peers.insert(peer.host, peer.address);
             }
             Entry::Change(request) => match self.state.check(&request) {
-                Ok(_) => self.state.apply(&request),
+                Ok(Effect::Change) => self.state.apply(&request),
+                Ok(Effect::Nothing) => {}
                 // It was accepted once: another name or a hand in the file.
                 Err(error) => self.problems.push(format!(
                     "a change in the journal in {} doesn't fit this daemon and was left out: {error}",

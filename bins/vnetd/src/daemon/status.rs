@@ -82,22 +82,12 @@ impl Daemon {
         degraded
     }
 
-    pub(super) fn plane_news(&mut self, event: vnet_fwd::Event, now: Instant) {
+    /// Notes what has come up or gone down; the data plane logs it.
+    pub(super) fn plane_news(&mut self, event: &vnet_fwd::Event, now: Instant) {
         match event {
-            vnet_fwd::Event::LinkUp { link } => {
-                self.note("link", || format!("link {link} is up"));
-                self.addresses.link_up(link);
-            }
-            vnet_fwd::Event::LinkDown { link, why } => {
-                self.warn("link", format!("link {link} is down: {why}"));
-                self.addresses.link_down(&link, now);
-            }
-            vnet_fwd::Event::InterfaceUp { interface } => {
-                self.note("interface", || format!("interface {interface} is up"));
-            }
-            vnet_fwd::Event::InterfaceDown { interface, why } => {
-                self.warn("interface", format!("interface {interface} is down: {why}"));
-            }
+            vnet_fwd::Event::LinkUp { link } => self.addresses.link_up(link.clone()),
+            vnet_fwd::Event::LinkDown { link, .. } => self.addresses.link_down(link, now),
+            vnet_fwd::Event::InterfaceUp { .. } | vnet_fwd::Event::InterfaceDown { .. } => {}
         }
     }
 }

@@ -12,3 +12,4 @@ mod primitives;
 mod reload;
 mod restart;
 mod star;
+mod systemd;

@@ -50,7 +50,7 @@ fn the_star_links_come_up_by_themselves() {
         });
         for member in &members {
             let links = member.client().links(None).unwrap();
-            assert_eq!(links[0].link, link(kind, &member.name, &member.name, "proxy"));
+            assert_eq!(links[0].link, link(kind, &member.name, "proxy", &member.name));
         }
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Launcher<'a> {
         flags.push("--no-dns".into());
         let program = std::env::current_exe().context("can't find this program")?;
         Command::new(&program)
-            .arg("daemon")
+            .args(["daemon", "--"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

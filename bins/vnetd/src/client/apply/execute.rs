@@ -10,6 +10,7 @@ use vnet_core::network::RuleVersion;
 use vnet_core::{HostName, Link, LinkId, Rule};
 
 use super::goal::Goal;
+use super::round::Round;
 use super::{Applied, ApplyError, ApplyOptions, Cause, HandOver, Progress, Rollback};
 use crate::client::{Call, Client, ClientError, Overlay};
 
@@ -29,10 +30,6 @@ pub(super) struct Executor<'a, P> {
     progress: P,
     hand_over: &'a mut HandOver<'a>,
 }
-
-/// Requests for each daemon, in order, each with what it is in words.
-#[derive(Default)]
-struct Round(BTreeMap<HostName, Vec<(String, Request)>>);
 
 /// Times since the beginning.
 #[derive(Default)]
@@ -111,7 +108,7 @@ impl<'a, P: FnMut(&Progress)> Executor<'a, P> {
         for (host, link) in &self.goal.proposal.strays {
             round.delete_link(host, link);
         }
-        if stages.is_empty() && !round.0.is_empty() {
+        if stages.is_empty() && !round.is_empty() {
             return self.send(round, &[ErrorKind::NotFound]);
         }
         self.announce(stages);
@@ -264,22 +261,6 @@ impl<P: FnMut(&Progress)> Executor<'_, P> {
     }
 }
 
-impl Round {
-    fn add(&mut self, host: &HostName, what: String, request: Request) {
-        self.0.entry(host.clone()).or_default().push((what, request));
-    }
-
-    fn delete_link(&mut self, host: &HostName, link: &LinkId) {
-        self.add(host, format!("delete the link {link}"), Request::DeleteLink(link.clone()));
-    }
-
-    fn delete_both_ends(&mut self, link: &LinkId) {
-        let (a, b) = link.ends();
-        self.delete_link(a, link);
-        self.delete_link(b, link);
-    }
-}
-
 /// Sending rounds and waiting for what comes of them.
 impl<P: FnMut(&Progress)> Executor<'_, P> {
     /// Sends a round and waits for these links to carry frames at both ends.
@@ -371,7 +352,7 @@ impl<P: FnMut(&Progress)> Executor<'_, P> {
     fn send_all(&mut self, round: Round, tolerated: &[ErrorKind]) -> Vec<Cause> {
         let mut parts = Vec::new();
         let mut calls: Vec<Call> = Vec::new();
-        for (host, requests) in round.0 {
+        for (host, requests) in round.into_parts() {
             let (whats, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             calls.push((Some(host.clone()), Request::Batch(requests)));
             parts.push((host, whats));

@@ -3,6 +3,7 @@
 mod error;
 mod execute;
 mod goal;
+mod round;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -312,3 +312,6 @@ fn conflict(message: impl Into<String>) -> ControlError {
 fn needs(there: bool, message: impl FnOnce() -> String) -> Result<Effect, ControlError> {
     if there { Ok(Effect::Change) } else { Err(ControlError::new(ErrorKind::NotFound, message())) }
 }
+
+#[cfg(test)]
+mod tests;
