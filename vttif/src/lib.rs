@@ -35,6 +35,7 @@ mod ledger;
 mod matrix;
 mod name;
 mod parameters;
+pub mod render;
 
 pub use aggregator::{Aggregator, Change};
 pub use classify::{Classification, ClassifyOptions, Layer, Leftover, classify};
@@ -42,3 +43,7 @@ pub use ledger::Receipt;
 pub use matrix::{MAX_AMOUNT, MAX_VERTICES, MatrixError, TrafficMatrix};
 pub use name::{ParseNameError, TopologyName};
 pub use parameters::{ParameterError, Parameters};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

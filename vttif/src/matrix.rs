@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use vnet_core::MacAddr;
+use vnet_core::control::TrafficView;
+
 /// The most vertices that a matrix may have: its entries then take 32 MiB.
 pub const MAX_VERTICES: usize = 2048;
 
@@ -66,6 +69,19 @@ pub enum MatrixError {
     },
 }
 
+impl TryFrom<&TrafficView> for TrafficMatrix {
+    type Error = MatrixError;
+
+    /// The rates of a view, in bytes per second; addresses are the labels.
+    fn try_from(view: &TrafficView) -> Result<Self, MatrixError> {
+        let mut matrix = Self::with_labels(view.vertices.iter().map(MacAddr::to_string).collect())?;
+        for (source, destination, rate) in &view.rates {
+            matrix.add(*source as usize, *destination as usize, *rate)?;
+        }
+        Ok(matrix)
+    }
+}
+
 impl TrafficMatrix {
     /// A matrix of `vertices` that send nothing, labelled with their numbers from 0.
     pub fn new(vertices: usize) -> Result<Self, MatrixError> {
@@ -81,9 +97,9 @@ impl TrafficMatrix {
         Ok(Self { labels, entries })
     }
 
-    /// A matrix from (source, destination, amount) by label. Labels become
-    /// vertices in the order of their numbers if all are numbers, otherwise
-    /// of their text. Amounts of the same pair add up, and what somebody sends
+    /// A matrix from (source, destination, amount) by label. Vertices are in
+    /// the order of their labels, numbers at the end as numbers: `vm9` comes
+    /// before `vm10`. Amounts of the same pair add up, and what somebody sends
     /// to itself is left out.
     pub fn from_entries<'a>(
         entries: impl IntoIterator<Item = (&'a str, &'a str, f64)>,
@@ -103,12 +119,8 @@ impl TrafficMatrix {
             }
             list.push((source, destination, amount));
         }
-        let numbers: Option<Vec<u64>> = labels.iter().map(|label| label.parse().ok()).collect();
         let mut order: Vec<usize> = (0..labels.len()).collect();
-        match &numbers {
-            Some(numbers) => order.sort_by_key(|v| (numbers[*v], labels[*v])),
-            None => order.sort_by_key(|v| labels[*v]),
-        }
+        order.sort_by_key(|v| natural(labels[*v]));
         let mut place = vec![0; order.len()];
         for (new, old) in order.iter().enumerate() {
             place[*old] = new;
@@ -227,6 +239,12 @@ impl TrafficMatrix {
     }
 }
 
+/// A key that orders texts as people do: the text, then the number at its end.
+fn natural(label: &str) -> (&str, u64, &str) {
+    let text = label.trim_end_matches(|c: char| c.is_ascii_digit());
+    (text, label[text.len()..].parse().unwrap_or(0), label)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -237,6 +255,8 @@ mod tests {
     fn numbers_are_ordered_as_numbers() {
         let matrix = TrafficMatrix::from_csv("10,9,5\n9,10,1\n").unwrap();
         assert_eq!(matrix.labels(), ["9", "10"]);
+        let other = TrafficMatrix::from_csv("vm10,vm9,5\nvm9,proxy,1\nvm9,010,1\n").unwrap();
+        assert_eq!(other.labels(), ["010", "proxy", "vm9", "vm10"]);
         assert_eq!(matrix.entries().collect::<Vec<_>>(), [(0, 1, 1.0), (1, 0, 5.0)]);
     }
 

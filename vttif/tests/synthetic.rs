@@ -1,5 +1,7 @@
 //! Synthetic matrices: every shape with noise, and graphs that have no name.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -48,7 +50,7 @@ fn stencil(sides: &[i64]) -> Vec<Edge> {
 /// Every name that a topology of so many vertices can have.
 fn names(vertices: usize) -> Vec<String> {
     let mut names: Vec<String> = ["bus", "ring", "star", "tree", "all-to-all"].map(str::to_owned).to_vec();
-    if vertices % 2 == 0 {
+    if vertices.is_multiple_of(2) {
         names.push("pairs".to_owned());
     }
     if vertices.is_power_of_two() {
@@ -73,7 +75,7 @@ fn factorisations(n: usize, largest: usize) -> Vec<Vec<usize>> {
     if n == 1 {
         return vec![Vec::new()];
     }
-    let factors = (2..=largest.min(n)).rev().filter(|factor| n % factor == 0);
+    let factors = (2..=largest.min(n)).rev().filter(|factor| n.is_multiple_of(*factor));
     factors
         .flat_map(|factor| {
             let rest = factorisations(n / factor, factor);
