@@ -528,6 +528,22 @@ fn a_removed_link_goes_down_at_the_peer_and_comes_back() {
 }
 
 #[test]
+fn a_daemon_that_did_not_get_to_run_for_long_keeps_its_links() {
+    for kind in [LinkKind::Udp, LinkKind::Tcp] {
+        let mut world = World::new(kind, 0, FAIR, 1);
+        world.add_link(0, true);
+        world.add_link(1, false);
+        world.run_until(ms(1_000), World::both_up).unwrap();
+        world.run(ms(1_100));
+        // Nothing happens anywhere for ten seconds; then everything is late.
+        world.now += ms(10_000);
+        world.run(ms(5_000));
+        assert!(world.both_up());
+        assert_eq!(world.nodes[0].downs.len() + world.nodes[1].downs.len(), 0);
+    }
+}
+
+#[test]
 fn an_end_that_knows_no_address_says_so_and_waits() {
     let mut world = World::new(LinkKind::Udp, 0, FAIR, 1);
     world.add_link(0, false);

@@ -122,6 +122,7 @@ impl Link {
         let passive = self.spec.kind == LinkKind::Tcp && self.spec.opener != *cx.host;
         if passive { cx.timing.keepalive } else { Duration::ZERO }
     }
+
     fn greet(&mut self, path: Path, cx: &mut Context<'_>) {
         let greeting = Greeting {
             incarnations: Incarnations { sender: cx.incarnation, receiver: 0 },

@@ -35,6 +35,8 @@ pub(super) struct Session {
     proven: Instant,
     /// When to probe, unless there is proof before.
     probe: Instant,
+    /// The first probe since there was proof.
+    asked: Option<Instant>,
     /// The last message with a time to echo: the peer's clock, and when it came.
     heard: Option<(u64, Instant)>,
     /// The greatest sequence number that came.
@@ -78,6 +80,14 @@ pub(super) struct Link {
     pub(super) refusal: Option<(Instant, String)>,
 }
 
+impl Session {
+    /// When the peer is given up. It has half of the time to answer in any case:
+    /// a daemon that did not get to run for long has asked nobody meanwhile.
+    fn dead_at(&self, dead_after: Duration) -> Option<Instant> {
+        self.asked.map(|asked| (self.proven + dead_after).max(asked + dead_after / 2))
+    }
+}
+
 impl Link {
     pub(super) fn new(spec: vnet_core::Link, peer: HostName, now: Instant) -> Self {
         Self {
@@ -103,7 +113,8 @@ impl Link {
     /// When [`Link::on_time`] wants to be called.
     pub(super) fn deadline(&self, cx: &Context<'_>) -> Option<Instant> {
         let dead_after = cx.timing.dead_after;
-        let session = self.session.as_ref().map(|s| s.probe.min(s.proven + dead_after));
+        let session =
+            self.session.as_ref().map(|s| s.dead_at(dead_after).map_or(s.probe, |at| at.min(s.probe)));
         let candidate = self.candidate.map(|c| c.since + dead_after);
         let attempt = self.attempt.map(|a| a.next);
         [session, candidate, attempt].into_iter().flatten().min()
@@ -111,9 +122,9 @@ impl Link {
 
     /// Does what is due.
     pub(super) fn on_time(&mut self, cx: &mut Context<'_>) {
-        if let Some(session) = &mut self.session {
-            let silence = cx.now.saturating_duration_since(session.proven);
-            if silence >= cx.timing.dead_after {
+        if let Some(session) = &self.session {
+            if session.dead_at(cx.timing.dead_after).is_some_and(|at| cx.now >= at) {
+                let silence = cx.now.saturating_duration_since(session.proven);
                 let why = format!("no sign of life from {} for {:.1} s", self.peer, silence.as_secs_f64());
                 self.go_down(why, Duration::ZERO, cx);
             } else if cx.now >= session.probe {
@@ -307,6 +318,7 @@ impl Link {
             started: cx.clock(),
             proven: cx.now,
             probe: cx.now + self.pause_between_probes(cx),
+            asked: None,
             heard: None,
             newest: same.map_or(0, |s| s.newest),
         });
@@ -345,6 +357,7 @@ impl Link {
         let Some(sent) = cx.now.checked_sub(age) else { return };
         session.proven = session.proven.max(sent);
         session.probe = cx.now + pause;
+        session.asked = None;
         let sample = age.saturating_sub(Duration::from_nanos(delay));
         // RFC 6298, section 2: an eighth of the new sample.
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
@@ -359,6 +372,7 @@ impl Link {
     fn probe(&mut self, cx: &mut Context<'_>) {
         if let Some(session) = &mut self.session {
             session.probe = cx.now + cx.timing.keepalive / 4;
+            session.asked.get_or_insert(cx.now);
         }
         self.pulse(Kind::Keepalive, cx);
     }

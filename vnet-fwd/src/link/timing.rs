@@ -7,9 +7,9 @@ use std::time::Duration;
 pub struct LinkTiming {
     /// Time between keepalives of a link that is up.
     pub keepalive: Duration,
-    /// A link is down when the peer has proved for so long no longer that it
-    /// hears us. More than twice the keepalive time, or one lost datagram takes
-    /// the link down.
+    /// A link is down when the peer has not proved for so long that it hears us,
+    /// though it was asked. At least four times the keepalive time, so that it is
+    /// asked several times.
     pub dead_after: Duration,
     /// Time from the first `Hello` to the second; it doubles from one to the next.
     pub backoff_first: Duration,
