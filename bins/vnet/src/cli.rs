@@ -21,13 +21,19 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Talk to this daemon: a Unix socket's path or host:port. Any daemon of
     /// the overlay will do [default: the daemon or the Proxy of this machine]
-    #[arg(long, global = true, value_name = "ADDRESS", env = "VNET_CONTROL")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "ADDRESS",
+        env = "VNET_CONTROL"
+    )]
     pub(crate) control: Option<Address>,
     /// The isolated network whose rules and traffic are meant
-    #[arg(long, global = true, value_name = "N", default_value = "1", value_parser = parse_network)]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "N", default_value = "1", value_parser = parse_network)]
     pub(crate) network: NetworkId,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 }
 
@@ -48,35 +54,20 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. `vnet COMMAND --help` says more.";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Options),
-    /// Start the daemons of a description and give them its topology
     Up(command::up::Options),
-    /// Stop all daemons of the overlay
     Down(command::down::Options),
-    /// Show the current topology
     Show(command::show::Options),
-    /// Show the way of a frame between two VMs
     Route(command::route::Options),
-    /// Show what would have to change to match a description
     Diff(command::diff::Options),
-    /// Reconfigure the overlay to match a description, without losing a frame
     Apply(command::apply::Options),
-    /// Check a description
     Check(command::check::Options),
-    /// Generate the description of an overlay
     Generate(command::generate::Options),
-    /// List, add and delete links
     Link(command::link::Options),
-    /// List, add and delete forwarding rules
     Rule(command::rule::Options),
-    /// List, add and delete interfaces
     Interface(command::interface::Options),
-    /// Show or set the upper bound on configuration time
     Bound(command::bound::Options),
-    /// Show the state of all daemons, and why what is down is down
     Status(command::status::Options),
-    /// Show what the application does: its topology and traffic
     Traffic(command::traffic::Options),
-    /// Print a shell's completion script
     Completions(command::completions::Options),
     /// Be a daemon: the program vnetd
     #[command(hide = true, disable_help_flag = true)]

@@ -11,7 +11,7 @@ use vnet_core::{HostName, LinkKind};
 use crate::config::{self, Config, ConfigError, Role};
 use crate::io::{log, runtime};
 
-/// Run a VNET daemon.
+/// Run a VNET daemon
 ///
 /// The daemon carries Ethernet frames between the interfaces of this host and
 /// the links to other daemons. It listens for clients (`vnet`) on a Unix

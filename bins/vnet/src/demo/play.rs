@@ -11,7 +11,7 @@ use vadaptd::decide::{self, Decision, Situation, decide};
 use vadaptd::execute::{Executed, Rehome, execute};
 use vadaptd::figures::Figures;
 use vadaptd::inventory::Inventory;
-use vnet_core::control::{DaemonStatus, TrafficView};
+use vnet_core::control::{DaemonStatus, Reply, Request, TrafficView};
 use vnet_core::link::LinkId;
 use vnet_core::shape::Shape;
 use vnet_core::{HostName, InterfaceName, MacAddr, Topology};
@@ -38,7 +38,7 @@ type LinkBytes = BTreeMap<LinkId, u64>;
 pub(crate) struct Findings {
     /// What VTTIF saw at the end of the first phase.
     pub(crate) view: TrafficView,
-    /// From the start of the application to the report of that topology.
+    /// From the application's first message to the report of that topology.
     pub(crate) detect: Duration,
     pub(crate) decide: Duration,
     pub(crate) decision: Decision,
@@ -152,7 +152,7 @@ impl<'a> Play<'a> {
             self.options.message,
             &["--interval", "50ms"],
         )?;
-        let started = self.clock.now();
+        let launched = self.clock.now();
         self.moment("application started")?;
         self.event(format!("the application starts: {} between {} VMs", self.options.shape, vms.len()))?;
 
@@ -162,7 +162,7 @@ impl<'a> Play<'a> {
         let end = begin + self.options.phase_time();
         while self.clock.now() < end || decided.is_none() {
             self.look(&mut application, true)?;
-            let waited = self.clock.now().saturating_sub(started);
+            let waited = self.clock.now().saturating_sub(launched);
             let stable = self.detector.last.as_ref().is_some_and(|(at, name)| {
                 self.clock.now().saturating_sub(*at) >= Duration::from_millis(500) && is_a_name(name)
             });
@@ -178,7 +178,8 @@ impl<'a> Play<'a> {
         let star = self.end(Phase::Star, begin, star, &mut application)?;
         let (decision, decide) = decided.context("the loop ends with a decision")?;
         let (at, _) = self.detector.last.clone().context("a decision needs a topology")?;
-        let detect = at.saturating_sub(started);
+        let started = application.first_started_ns().context("the application has not started")?;
+        let detect = Duration::from_nanos(self.clock.ns(at).saturating_sub(started));
         let view = self.detector.view.clone().context("a decision needs a view")?;
 
         // What other overlays give: direct links, and VMs where they are.
@@ -276,8 +277,17 @@ impl<'a> Play<'a> {
     }
 
     fn daemons(&mut self) -> anyhow::Result<Vec<DaemonStatus>> {
-        let hosts = self.bed.hosts();
-        hosts.iter().map(|host| Ok(self.client.status(Some(&host.machine))?)).collect()
+        // All at once: the Proxy is far from most of them.
+        let hosts = self.bed.hosts().into_iter().map(|host| host.machine);
+        let (targets, calls): (Vec<_>, Vec<_>) =
+            hosts.map(|host| (host.clone(), (Some(host), Request::Status))).unzip();
+        let responses = self.client.call_many(calls)?;
+        let answered = responses.into_iter().zip(targets).map(|(response, host)| match response {
+            Ok(Reply::Status(status)) => Ok(*status),
+            Ok(_) => Err(anyhow::anyhow!("{host} answered with something else than its status")),
+            Err(error) => Err(anyhow::anyhow!("{host} does not tell its status: {error}")),
+        });
+        answered.collect()
     }
 
     /// Lets the application run for the time of a phase.

@@ -41,8 +41,8 @@ pub(crate) struct Ends {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unfinished(Arc<AtomicUsize>);
 
-// One longest request of every fourth of 16 clients; nobody needs more, and a
-// host should not fall to those who send the beginnings of requests.
+// Four of the longest requests. A host should not fall to those who send the
+// beginnings of requests.
 const MAX_UNFINISHED: usize = 64 << 20;
 const READ: usize = 64 << 10;
 // For the last answers on a connection that the daemon closes.
