@@ -439,3 +439,9 @@ fn wait_for(mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A daemon shares its data plane between threads and tasks.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<DataPlane>();
+};
