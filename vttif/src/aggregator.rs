@@ -7,7 +7,7 @@ use vnet_core::control::{TrafficReport, TrafficView};
 use vnet_core::{MacAddr, NetworkId};
 
 use crate::classify::{Classification, ClassifyOptions, classify};
-use crate::detector::{Detector, Edge};
+use crate::detector::{Detector, Edge, ordered};
 use crate::ledger::{Ledger, Receipt};
 use crate::matrix::{MAX_VERTICES, TrafficMatrix};
 use crate::name::TopologyName;
@@ -155,6 +155,10 @@ impl Aggregator {
         self.interval_began = Some(now);
         self.forget(now);
         let Self { ledger, detector, parameters, .. } = self;
+        // Without any report, nothing is known, which is not silence.
+        if ledger.is_deaf(now, parameters) {
+            return None;
+        }
         let bytes: Vec<_> = ledger.drain().collect();
         let awaited = |vertex| ledger.awaits(now, vertex, parameters);
         detector.advance(elapsed, bytes.into_iter(), awaited, parameters);
@@ -199,8 +203,7 @@ impl Aggregator {
     /// each vertex.
     pub fn matrix(&self) -> (TrafficMatrix, Vec<MacAddr>) {
         let vertices = self.ledger.addresses();
-        let rates: HashMap<Edge, [f64; 2]> = self.detector.rates().collect();
-        (matrix(&vertices, rates.into_iter()), vertices.into_iter().map(|(mac, _)| mac).collect())
+        (matrix(&vertices, self.detector.rates()), vertices.into_iter().map(|(mac, _)| mac).collect())
     }
 
     /// All bytes that `source` has sent to `destination`, each counted once,
@@ -218,8 +221,13 @@ impl Aggregator {
         let last = *self.forgot.get_or_insert(now);
         if now.saturating_duration_since(last) >= Duration::from_secs(1) {
             self.forgot = Some(now);
-            let Self { ledger, detector, parameters, .. } = self;
-            ledger.forget(now, parameters, |flow| detector.forget(flow));
+            let Self { ledger, detector, parameters, reported, .. } = self;
+            ledger.forget(now, parameters, |(source, destination)| {
+                let edge = ordered(source, destination);
+                detector.forget(edge);
+                // Another vertex may get the same number.
+                reported.edges.remove(&edge);
+            });
         }
     }
 
@@ -253,7 +261,8 @@ impl Aggregator {
     }
 
     /// Has the candidate lasted long enough to be told of? Transitions mostly
-    /// have no name, and a pair that pauses leaves a gap in a shape.
+    /// have no name, a pair that pauses leaves a gap in a shape, and a VM that
+    /// migrates is gone for a moment.
     fn is_stable(&self, now: Instant, classification: &Classification) -> bool {
         let parameters = &self.parameters;
         let present = self.detector.present();
@@ -261,7 +270,8 @@ impl Aggregator {
             return true;
         }
         let has_name = *classification.name() != TopologyName::Irregular;
-        if !has_name && present.is_subset(&self.reported.edges) {
+        let is_pause = !has_name || vertices(present).len() < vertices(&self.reported.edges).len();
+        if is_pause && present.is_subset(&self.reported.edges) {
             return self.detector.since_removed() >= parameters.follow_interval;
         }
         let last = self.reported.changed;
@@ -310,6 +320,10 @@ impl Aggregator {
         };
         classify(&matrix(&vertices, rates), &options)
     }
+}
+
+fn vertices(edges: &BTreeSet<Edge>) -> BTreeSet<u32> {
+    edges.iter().flat_map(|(a, b)| [*a, *b]).collect()
 }
 
 /// The place of each vertex in the list.

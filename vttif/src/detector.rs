@@ -168,8 +168,7 @@ impl Detector {
         self.filled = self.filled.min(parameters.stable_for);
     }
 
-    pub(crate) fn forget(&mut self, (source, destination): FlowKey) {
-        let edge = ordered(source, destination);
+    pub(crate) fn forget(&mut self, edge: Edge) {
         if self.present.remove(&edge) {
             self.version += 1;
         }

@@ -170,6 +170,11 @@ impl Ledger {
         self.home(vertex).is_some_and(|daemon| !daemon.reported && !daemon.is_silent(now, parameters))
     }
 
+    /// Has no daemon reported for long?
+    pub(crate) fn is_deaf(&self, now: Instant, parameters: &Parameters) -> bool {
+        self.daemons.iter().all(|daemon| daemon.is_silent(now, parameters))
+    }
+
     /// Forgets pairs and addresses without traffic for long; sooner where room
     /// for new ones is short. `forgotten` is told of
     /// the pairs that neither way is left of.

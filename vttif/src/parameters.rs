@@ -25,8 +25,9 @@ pub struct Parameters {
     pub detection_threshold: f64,
     /// For how long nothing may be added to a topology before it is reported.
     /// Default 5 update intervals. One without a name must be stable for twice
-    /// as long, one that only loses edges and its name for `follow_interval`,
-    /// and a second report within `follow_interval` of another waits longer too.
+    /// as long, and so must one that follows another within `follow_interval`.
+    /// One that only loses edges, and with them its name or a VM, must be
+    /// stable for `follow_interval`.
     pub stable_for: Duration,
     /// How long an edge that was busy in every update must be silent to leave
     /// the topology. Default 5 update intervals. An edge that is known to pause

@@ -124,6 +124,36 @@ fn a_stalled_a_restarted_or_a_dead_daemon_is_no_change_of_the_topology() {
 }
 
 #[test]
+fn a_proxy_that_hears_nobody_knows_nothing_new() {
+    let mut world = world(8, 4, 8);
+    let list = edges("ring", 8);
+    world.run(ms(3_000), |world, step| world.exchange(&list, RATE, step));
+    for mute in [true, false] {
+        for host in 0..4 {
+            world.mute(host, mute);
+        }
+        world.run(ms(10_000), |world, step| world.exchange(&list, RATE, step));
+        assert_eq!((world.changes.len(), &*world.names()[0]), (1, "ring"));
+    }
+}
+
+#[test]
+fn a_vm_that_is_gone_for_a_second_is_no_change() {
+    for shape in ["all-to-all", "ring", "star", "torus"] {
+        let mut world = world(9, 4, 8);
+        let list = edges(shape, 8);
+        world.run(ms(4_000), |world, step| world.exchange(&list, RATE, step));
+        for vm in [1, 5] {
+            let others: Vec<_> = list.iter().copied().filter(|(a, b)| *a != vm && *b != vm).collect();
+            world.run(ms(1_000), |world, step| world.exchange(&others, RATE, step));
+            world.placement[vm] = (world.placement[vm] + 1) % 4;
+            world.run(ms(2_000), |world, step| world.exchange(&list, RATE, step));
+        }
+        assert_eq!(world.changes.len(), 1, "{shape}");
+    }
+}
+
+#[test]
 fn a_vm_keeps_its_row_when_it_migrates() {
     let mut world = world(6, 4, 8);
     let list = edges("ring", 8);
