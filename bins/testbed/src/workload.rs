@@ -119,6 +119,12 @@ impl Application {
         self.started_ns
     }
 
+    /// When the first rank had all its connections and sent its first message,
+    /// by the same clock.
+    pub fn first_started_ns(&self) -> Option<u64> {
+        self.ranks.iter().filter_map(|rank| rank.started_ns).min()
+    }
+
     /// How fast it has run.
     pub fn throughput(&self) -> &Throughput {
         &self.throughput
