@@ -38,6 +38,7 @@ fn targets(client: &mut Client, one: Option<&HostName>) -> Result<Vec<HostName>>
     })
 }
 
-fn counted(count: usize, what: &str) -> String {
+fn counted(count: impl TryInto<u64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

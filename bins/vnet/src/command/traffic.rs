@@ -9,6 +9,7 @@ use clap::Args;
 use vnet_core::control::TrafficView;
 use vnet_core::{Bandwidth, MacAddr};
 
+use super::counted;
 use crate::cli::Global;
 use crate::connect::{connect, proxy_of};
 use crate::drawing::HeatMap;
@@ -56,7 +57,7 @@ fn text(view: &TrafficView, color: bool) -> String {
         format!(
             ", changed {} ago ({} in all)",
             humantime::format_duration(rounded(ms)),
-            changes(view.changes)
+            counted(view.changes, "change")
         )
     });
     // Writing to a string can't fail, here and below.
@@ -66,8 +67,13 @@ fn text(view: &TrafficView, color: bool) -> String {
         return text;
     }
     let total: f64 = view.rates.iter().map(|(_, _, rate)| rate).sum();
-    let _ =
-        writeln!(text, "{} VMs, {} edges, {} in all\n", view.vertices.len(), view.edges.len(), rate(total));
+    let _ = writeln!(
+        text,
+        "{}, {}, {} in all\n",
+        counted(view.vertices.len(), "VM"),
+        counted(view.edges.len(), "edge"),
+        rate(total)
+    );
     text.push_str(&HeatMap { vertices: &view.vertices, rates: &view.rates }.render(color));
     text.push('\n');
     text.push_str(&edges(view).text());
@@ -82,10 +88,6 @@ fn names(view: &TrafficView) -> String {
             format!("{first} ({:.0} % sure; also {})", view.confidence * 100.0, others.join(", "))
         }
     }
-}
-
-fn changes(count: u64) -> String {
-    format!("{count} change{}", if count == 1 { "" } else { "s" })
 }
 
 fn edges(view: &TrafficView) -> Table {
@@ -137,10 +139,10 @@ mod tests {
             text(&view, false),
             "\
 network 1: topology pairs (100 % sure; also bus), changed 2s 300ms ago (1 change in all)
-2 VMs, 1 edges, 10.5 Mbit/s in all
+2 VMs, 1 edge, 10.5 Mbit/s in all
 
-                    1 2
- 1 02:00:00:00:00:01  @
+                     1 2
+ 1 02:00:00:00:00:01   @
  2 02:00:00:00:00:02 .
 rows send to columns; @ is 10 Mbit/s
 

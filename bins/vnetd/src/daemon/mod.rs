@@ -128,27 +128,32 @@ impl Daemon {
         }
     }
 
-    /// Takes leave of the others, and brings the journal to the disk.
-    pub(crate) async fn finish(mut self, mut inputs: Inputs) {
-        for connection in self.connections.values() {
+    /// Brings the journal to the disk, tells the peers of links, and takes
+    /// leave of those at control connections last: who sees one close may start
+    /// another daemon in this one's place.
+    pub(crate) async fn finish(self, mut inputs: Inputs) {
+        let Self { journal, plane, mut connections, .. } = self;
+        if let Some(Err(error)) = journal.as_ref().map(Journal::sync) {
+            tracing::error!("{error}");
+        }
+        drop(journal);
+        drop(plane);
+        for connection in connections.values() {
             connection.outbox.close();
         }
         let patience = tokio::time::sleep(Duration::from_millis(500));
         tokio::pin!(patience);
         inputs.accepted.close();
-        while !self.connections.is_empty() {
+        while !connections.is_empty() {
             tokio::select! {
-                Some(FromConnection::Closed(id, _)) = inputs.from_connections.recv() => {
-                    self.connections.remove(&id);
+                Some(news) = inputs.from_connections.recv() => {
+                    if let FromConnection::Closed(id, _) = news {
+                        connections.remove(&id);
+                    }
                 }
                 () = &mut patience => break,
-                else => break,
             }
         }
-        if let Some(Err(error)) = self.journal.as_ref().map(Journal::sync) {
-            tracing::error!("{error}");
-        }
-        // Dropping the data plane tells the peers of links.
     }
 
     fn event(&mut self, event: Event) {
