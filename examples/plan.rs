@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vadapt::io::WallClock;
-use vadapt::{Current, Demand, Edge, GreedyMapping, Host, Plan, Problem, ResidualBandwidth, Run, Solver, Vm};
+use vadapt::{Current, Demand, Edge, Host, Plan, Problem, Readapt, ResidualBandwidth, Run, Solver, Vm};
 
 fn main() -> anyhow::Result<()> {
     let mut problem = Problem::new();
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
 
     let clock = WallClock::start();
     let mut run = Run::new(&clock, Duration::from_secs(1));
-    let solution = GreedyMapping::repaired().solve(&problem, &ResidualBandwidth, &mut run)?;
+    let solution = Readapt::default().solve(&problem, &ResidualBandwidth, &mut run)?;
     let plan = Plan::new(&problem, &solution, &ResidualBandwidth);
     println!("{}", plan.reason);
     for migration in &plan.migrations {
