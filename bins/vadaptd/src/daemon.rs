@@ -131,7 +131,7 @@ fn turn(
     };
     let status = client.status(None)?;
     let proxy = match status.is_proxy {
-        true => status.host.clone(),
+        true => status.host,
         false => status.daemons.first().map(|proxy| proxy.host.clone()).ok_or(LoopError::NoProxy)?,
     };
     let view = client.traffic_view(Some(&proxy), settings.network)?;

@@ -104,7 +104,8 @@ pub struct DaemonStatus {
     /// The Proxy session of a daemon: whether it is registered and if not, why.
     /// `None` on the Proxy and on a daemon that has none.
     pub proxy: Option<PortState>,
-    /// Daemons registered here (the Proxy alone), with their data addresses.
+    /// On the Proxy: the daemons registered with it, with their data addresses.
+    /// On another daemon: its Proxy, while it is registered there.
     pub daemons: Vec<super::message::PeerAddress>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceStatus>,
