@@ -55,6 +55,13 @@ impl Testbed {
 
     fn start_with(spec: &LabSpec, star_links: bool) -> Result<Self, Error> {
         let lab = Lab::build(spec)?;
+        // What the daemons of an earlier test bed of this process left.
+        match std::fs::remove_dir_all(state_dir()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("remove {}", state_dir().display()))(error));
+            }
+            _ => {}
+        }
         let first = lab.hosts().first().map(|host| host.name().clone());
         let Some(proxy) = spec.proxy.clone().or(first) else {
             return Err(Error::Process {
@@ -190,7 +197,7 @@ impl Testbed {
         let mut flag = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         flag("--bind", format!("{}:{DATA_PORT}", machine.ip()));
         flag("--control", self.control(host).display().to_string());
-        flag("--state-dir", Path::new(STATE_DIR).join("state").join(host.as_str()).display().to_string());
+        flag("--state-dir", state_dir().join(host.as_str()).display().to_string());
         if *host == self.proxy {
             flag("--proxy", "true".into());
             flag("--control-tcp", format!("{proxy}:{CONTROL_PORT}"));
@@ -249,4 +256,9 @@ impl Testbed {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Where daemons keep their state, each in a folder of its own.
+fn state_dir() -> PathBuf {
+    Path::new(STATE_DIR).join("state")
 }
