@@ -92,7 +92,10 @@ fn pcapng(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-fn collect(bytes: &[u8], by: Vertices) -> Result<(Vec<(u64, String, String, u32)>, Summary), CaptureError> {
+/// The time, the addresses as text, and the length.
+type Seen = (u64, String, String, u32);
+
+fn collect(bytes: &[u8], by: Vertices) -> Result<(Vec<Seen>, Summary), CaptureError> {
     let mut packets = Vec::new();
     let summary = read(bytes, by, |packet: Packet| {
         packets.push((packet.time, packet.source.to_string(), packet.destination.to_string(), packet.bytes));
