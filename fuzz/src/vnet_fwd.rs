@@ -159,12 +159,12 @@ impl Daemon {
     /// The peer answers the last message as a good daemon might, but for the
     /// bytes that the input changes.
     fn answer(&mut self, peer: usize, input: &mut Input<'_>) {
-        let kind = Kind::try_from(input.byte().unwrap_or(0) % 6 + 1).expect("1 to 6 are kinds");
+        let kind = Kind::try_from(input.byte().unwrap_or(0) % 7 + 1).expect("1 to 7 are kinds");
         let heard = Header::decode(&self.heard[peer]).ok();
         let echo = heard.map_or(0, |(header, _)| header.timestamp);
         let incarnations = Incarnations { sender: u64::from(input.byte().unwrap_or(0)), receiver: 1 };
         let body = match kind {
-            Kind::Frame => vec![0xff; 60],
+            Kind::Frame | Kind::Probe => vec![0xff; 60],
             Kind::Hello | Kind::HelloAck => {
                 Greeting { incarnations, echo, from: name(PEERS[peer].0), to: name("a") }.encode()
             }

@@ -42,6 +42,8 @@ pub enum Kind {
     KeepaliveAck = 5,
     /// The peer has taken the link down, and says why.
     Close = 6,
+    /// Padding that was sent to measure the path, and goes no further.
+    Probe = 7,
 }
 
 impl TryFrom<u8> for Kind {
@@ -55,6 +57,7 @@ impl TryFrom<u8> for Kind {
             4 => Self::Keepalive,
             5 => Self::KeepaliveAck,
             6 => Self::Close,
+            7 => Self::Probe,
             kind => return Err(EncapError::UnknownKind { kind }),
         })
     }
@@ -147,7 +150,7 @@ mod tests {
     proptest! {
         #[test]
         fn encode_then_decode_is_the_identity(
-            kind in 1_u8..=6, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
+            kind in 1_u8..=7, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
             payload in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let header = Header {

@@ -53,7 +53,8 @@ struct Daemon {
 impl Daemon {
     fn start(n: usize, bind: &str, incarnation: u64) -> Self {
         let bind = Some(bind.parse().unwrap());
-        let config = DataPlaneConfig { bind, incarnation, ..DataPlaneConfig::new(host(n)) };
+        let config =
+            DataPlaneConfig { bind, incarnation, measure_paths: true, ..DataPlaneConfig::new(host(n)) };
         let plane = DataPlane::start(config).unwrap();
         let (sender, events) = mpsc::channel();
         // The test may be over before the plane is.
@@ -445,3 +446,36 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<DataPlane>();
 };
+
+#[test]
+fn arrivals_of_frames_and_probes_are_kept_for_whoever_measures_the_path() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        let [a, b] = pair(LinkKind::Udp, bind);
+        for _ in 0..3 {
+            a.send(&frame(mac(1), mac(2), &[7; 100]));
+            b.receive();
+        }
+        a.plane.probe(&host(2), 20, 1400).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut entries = Vec::new();
+        while entries.len() < 23 {
+            assert!(Instant::now() < end, "only {entries:?}");
+            for arrivals in b.plane.take_arrivals().unwrap() {
+                assert_eq!((&arrivals.peer, arrivals.times_up), (&host(1), 1));
+                entries.extend(arrivals.entries);
+            }
+        }
+        let lengths: Vec<u32> = entries.iter().map(|arrival| arrival.bytes).collect();
+        assert_eq!(lengths, [[24 + 114; 3].as_slice(), &[24 + 1400; 20]].concat());
+        for pair in entries.windows(2) {
+            assert!(pair[0].sequence < pair[1].sequence && pair[0].sent_ns <= pair[1].sent_ns, "{pair:?}");
+            assert!(pair[0].arrived_ns <= pair[1].arrived_ns, "{pair:?}");
+        }
+        assert_eq!(b.drops(), BTreeMap::new(), "padding is nobody's and nobody's loss");
+        assert_eq!(b.vm.receive(), None);
+        assert_eq!(
+            a.plane.probe(&host(3), 1, 100),
+            Err(PlaneError::NoLink { link: LinkId::new(&host(1), &host(3)) })
+        );
+    }
+}

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
-use vnet_core::{InterfaceName, LinkId, NetworkId};
+use vnet_core::{HostName, InterfaceName, LinkId, NetworkId};
 
 use super::config::{Event, PlaneError};
 use super::interfaces;
 use super::port::Port;
 use super::udp;
 use super::worker::{Observer, Worker};
+use crate::link::Arrivals;
 use crate::port::PortId;
 use crate::traffic::Untracked;
 
@@ -120,6 +121,22 @@ impl Worker {
 
     pub(crate) fn traffic(&mut self) -> Vec<TrafficEntry> {
         self.forwarder.traffic()
+    }
+
+    pub(crate) fn take_arrivals(&mut self) -> Vec<Arrivals> {
+        self.outlets.links.take_arrivals()
+    }
+
+    pub(crate) fn probe(&mut self, peer: &HostName, count: usize, bytes: usize) -> Result<(), PlaneError> {
+        let no_link = || PlaneError::NoLink { link: LinkId::new(&self.host, peer) };
+        let index = self.outlets.links.index_of(peer).ok_or_else(no_link)?;
+        for _ in 0..count {
+            if let Err(reason) = self.outlets.probe(index, bytes) {
+                self.forwarder.count_drop(reason);
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn untracked_traffic(&mut self) -> Untracked {

@@ -28,6 +28,9 @@ pub struct DataPlaneConfig {
     pub traffic_capacity: usize,
     /// How many resolved flows the rule cache keeps at most.
     pub cache_capacity: usize,
+    /// Keep when messages were sent and when they arrived, for
+    /// [`DataPlane::take_arrivals`](super::DataPlane::take_arrivals).
+    pub measure_paths: bool,
 }
 
 impl DataPlaneConfig {
@@ -41,6 +44,7 @@ impl DataPlaneConfig {
             hop_limit: DEFAULT_HOP_LIMIT,
             traffic_capacity: 1 << 16,
             cache_capacity: 1 << 16,
+            measure_paths: false,
         }
     }
 }

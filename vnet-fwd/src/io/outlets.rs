@@ -42,6 +42,20 @@ impl Outlets {
         let mut header = [0; HEADER];
         let path = self.links.stamp(index, label, Instant::now(), &mut header)?;
         packet[PREFIX..HEADROOM].copy_from_slice(&header);
+        self.send(index, path, packet)
+    }
+
+    /// Sends padding of `bytes` over the UDP link at `index`, to measure the path.
+    pub(crate) fn probe(&mut self, index: usize, bytes: usize) -> Result<(), DropReason> {
+        let mut packet = vec![0; HEADROOM + bytes];
+        let mut header = [0; HEADER];
+        let path = self.links.stamp_probe(index, Instant::now(), &mut header)?;
+        packet[PREFIX..HEADROOM].copy_from_slice(&header);
+        self.send(index, path, &mut packet)
+    }
+
+    #[inline]
+    fn send(&mut self, index: usize, path: Path, packet: &mut [u8]) -> Result<(), DropReason> {
         let sent = match path {
             Path::Udp(address) => match &self.udp {
                 Some(udp) => udp.send(&packet[PREFIX..], address).map_err(|error| udp::drop_reason(&error)),

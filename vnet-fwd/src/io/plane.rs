@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use vnet_core::control::{
     DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, RuleStatus, TrafficEntry,
 };
+use vnet_core::frame::MAX_FRAME;
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, Rule, RuleVersion};
 
 use super::config::{DataPlaneConfig, Event, PlaneError, StartError};
@@ -15,6 +16,7 @@ use super::port::Port;
 use super::sys::EventFd;
 use super::worker::{Command, Worker};
 use crate::book::RuleBook;
+use crate::link::Arrivals;
 use crate::traffic::Untracked;
 
 /// Ports, links and rules at work: one thread forwards frames between them
@@ -177,6 +179,20 @@ impl DataPlane {
     /// [`traffic_capacity`](DataPlaneConfig::traffic_capacity).
     pub fn untracked_traffic(&self) -> Result<Untracked, PlaneError> {
         self.ask(|worker| worker.untracked_traffic())
+    }
+
+    /// What has come over each UDP link since the last call, to measure the
+    /// paths by; nothing unless [`measure_paths`](DataPlaneConfig::measure_paths)
+    /// is set. A link keeps the first thousand messages after each call.
+    pub fn take_arrivals(&self) -> Result<Vec<Arrivals>, PlaneError> {
+        self.ask(|worker| worker.take_arrivals())
+    }
+
+    /// Sends `count` messages of padding, `bytes` each, to `peer` at once. They
+    /// measure the path and are given to nobody.
+    pub fn probe(&self, peer: &HostName, count: usize, bytes: usize) -> Result<(), PlaneError> {
+        let (peer, bytes) = (peer.clone(), bytes.min(MAX_FRAME));
+        self.ask(move |worker| worker.probe(&peer, count, bytes))?
     }
 
     fn book(&self) -> MutexGuard<'_, RuleBook> {

@@ -310,6 +310,45 @@ fn control_message(message: &libc::msghdr, wanted: &[(c_int, c_int)]) -> Option<
     None
 }
 
+/// Has the kernel say when each datagram arrived (`SO_TIMESTAMPNS`).
+pub(crate) fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
+}
+
+/// Receives a datagram into `buffer`: its length, where it came from, and when
+/// it arrived, in nanoseconds of the time of day, if [`stamp_arrivals`] asked for that.
+pub(crate) fn receive_datagram(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr, Option<u64>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // Room for the time and for what else the kernel may want to say.
+    let mut control = [0_u64; 16];
+    let mut source: MaybeUninit<libc::sockaddr_storage> = MaybeUninit::uninit();
+    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers with zero lengths.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_name = source.as_mut_ptr().cast();
+    message.msg_namelen = size_of::<libc::sockaddr_storage>() as socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: all pointers in `message` are to buffers of the stated lengths that
+    // outlive the call.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let arrived = control_message(&message, &[(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS)]).map(|data| {
+        // SAFETY: the kernel gives a message of this type a whole `timespec`.
+        let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    });
+    // SAFETY: a UDP socket gives every datagram a source address, and the length
+    // says that it is whole.
+    let source = (message.msg_namelen > 0).then(|| unsafe { source.assume_init_ref() });
+    let source = source.and_then(address_of).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((received, source, arrived))
+}
+
 /// Asks for room in a socket's buffers, past the system's limit where this
 /// process may.
 pub(crate) fn set_buffers(socket: BorrowedFd<'_>, bytes: i32) {

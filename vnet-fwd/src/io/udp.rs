@@ -10,24 +10,44 @@ use crate::stats::DropReason;
 /// Room for bursts: some 2,700 frames of 1500 bytes.
 const BUFFER: i32 = 4 << 20;
 
+/// A datagram that came.
+pub(crate) struct Datagram {
+    pub(crate) length: usize,
+    pub(crate) from: SocketAddr,
+    /// When it came, in nanoseconds of the time of day; `None`: nobody asked.
+    pub(crate) arrived_ns: Option<u64>,
+}
+
 pub(crate) struct UdpLinks {
     socket: UdpSocket,
     is_v6: bool,
+    /// Does the kernel say when datagrams arrive?
+    is_stamped: bool,
 }
 
 impl UdpLinks {
-    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
+    /// Takes a socket over. `stamped`: the times of arrival are wanted.
+    pub(crate) fn new(socket: UdpSocket, stamped: bool) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         socket.set_nonblocking(true)?;
         sys::set_buffers(socket.as_fd(), BUFFER);
         sys::keep_icmp_errors(socket.as_fd(), is_v6)?;
-        Ok(Self { socket, is_v6 })
+        if stamped {
+            sys::stamp_arrivals(socket.as_fd())?;
+        }
+        Ok(Self { socket, is_v6, is_stamped: stamped })
     }
 
     /// Puts the next datagram into `buffer`; `None`: there is none at present.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match self.socket.recv_from(buffer) {
-            Ok((length, from)) => Ok(Some((length, canonical(from)))),
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+        let received = match self.is_stamped {
+            true => sys::receive_datagram(self.socket.as_fd(), buffer),
+            false => self.socket.recv_from(buffer).map(|(length, from)| (length, from, None)),
+        };
+        match received {
+            Ok((length, from, arrived_ns)) => {
+                Ok(Some(Datagram { length, from: canonical(from), arrived_ns }))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

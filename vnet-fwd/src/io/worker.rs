@@ -76,7 +76,8 @@ impl Worker {
         if let Some(wanted) = config.bind {
             let (socket, listener) = bind(wanted)?;
             address = Some(socket.local_addr().map_err(failed("asking for a socket's address"))?);
-            let socket = UdpLinks::new(socket).map_err(failed("setting up the UDP socket"))?;
+            let socket =
+                UdpLinks::new(socket, config.measure_paths).map_err(failed("setting up the UDP socket"))?;
             let listener = TcpLinks::new(listener).map_err(failed("setting up the TCP socket"))?;
             watch(socket.as_fd(), Token::Udp)?;
             watch(listener.as_fd(), Token::Listener)?;
@@ -204,7 +205,7 @@ impl Worker {
         let now = Instant::now();
         for _ in 0..BATCH {
             let Some(udp) = &self.outlets.udp else { return };
-            let (length, from) = match udp.receive(&mut self.packet[PREFIX..]) {
+            let datagram = match udp.receive(&mut self.packet[PREFIX..]) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => break,
                 Err(_) => {
@@ -212,8 +213,9 @@ impl Worker {
                     continue;
                 }
             };
-            let packet = &mut self.packet[..PREFIX + length];
-            message(&mut self.forwarder, &mut self.outlets, Path::Udp(from), packet, now);
+            let path = Path::Udp(datagram.from);
+            let packet = &mut self.packet[..PREFIX + datagram.length];
+            message(&mut self.forwarder, &mut self.outlets, path, packet, datagram.arrived_ns, now);
         }
         while failures
             && let Some(udp) = &self.outlets.udp
@@ -276,7 +278,7 @@ impl Worker {
         let mut at = 0;
         while let Some(record) = tcp::first_record(&self.stream[at..length])? {
             let packet = &mut self.stream[at..at + record];
-            message(&mut self.forwarder, &mut self.outlets, Path::Tcp(id), packet, now);
+            message(&mut self.forwarder, &mut self.outlets, Path::Tcp(id), packet, None, now);
             at += record;
         }
         if let Some(tcp) = &mut self.outlets.tcp {
@@ -366,13 +368,27 @@ impl Worker {
     }
 }
 
-/// Takes a message, behind [`PREFIX`] bytes, that came over a link's `path`.
-fn message(forwarder: &mut Forwarder, outlets: &mut Outlets, path: Path, packet: &mut [u8], now: Instant) {
-    match outlets.links.receive(path, &packet[PREFIX..], now) {
+/// Takes a message, behind [`PREFIX`] bytes, that came over a link's `path`, and
+/// that the kernel took in at `arrived_ns`.
+fn message(
+    forwarder: &mut Forwarder,
+    outlets: &mut Outlets,
+    path: Path,
+    packet: &mut [u8],
+    arrived_ns: Option<u64>,
+    now: Instant,
+) {
+    let inbound = outlets.links.receive(path, &packet[PREFIX..], now);
+    if let (Ok(Inbound::Frame { link, header } | Inbound::Probe { link, header }), Some(arrived_ns)) =
+        (&inbound, arrived_ns)
+    {
+        outlets.links.arrived(*link, header, packet.len() - PREFIX, arrived_ns);
+    }
+    match inbound {
         Ok(Inbound::Frame { link, header }) => {
             forward(forwarder, outlets, Ingress::Link(PortId::link(link), header), packet);
         }
-        Ok(Inbound::Handled) => {}
+        Ok(Inbound::Probe { .. } | Inbound::Handled) => {}
         Err(reason) => forwarder.count_drop(reason),
     }
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use vnet_core::HostName;
 use vnet_core::encap::Kind;
 
+use super::arrivals::Log;
 use super::attempt::Attempt;
 use super::context::{Context, Path};
 use super::message::{Close, CloseReason, Greeting, Incarnations, Pulse};
@@ -66,6 +67,7 @@ pub(super) struct Link {
     /// Counts our messages.
     pub(super) sequence: u64,
     pub(super) counters: PortCounters,
+    pub(super) arrivals: Log,
     pub(super) times_up: u64,
     pub(super) round_trip: Option<Duration>,
     /// When the link last came up or went down.
@@ -100,6 +102,7 @@ impl Link {
             attempt: None,
             sequence: 0,
             counters: PortCounters::default(),
+            arrivals: Log::default(),
             times_up: 0,
             round_trip: None,
             changed: now,

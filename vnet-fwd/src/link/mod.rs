@@ -5,6 +5,7 @@
 //! whose timer is due; `machine` is the life of one link, `attempt` how it comes
 //! up; [`message`] is what daemons say to each other.
 
+mod arrivals;
 mod attempt;
 mod context;
 mod dispatch;
@@ -14,6 +15,7 @@ mod set;
 mod status;
 mod timing;
 
+pub use arrivals::{Arrival, Arrivals};
 pub use context::Path;
 pub use set::{Action, ConnectionId, Inbound, LinkSet};
 pub use timing::LinkTiming;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use vnet_core::control::{LinkStatus, PortState};
 use vnet_core::encap::{HEADER, Header, Kind};
-use vnet_core::{HostName, LinkId, LinkKind};
+use vnet_core::{HostName, LinkId, LinkKind, NetworkId, RuleVersion};
 
+use super::arrivals::Arrivals;
 use super::context::{Path, Shared, nanoseconds};
 use super::machine::Link;
 use super::message::CloseReason;
@@ -66,6 +67,13 @@ pub enum Action {
 pub enum Inbound {
     /// A frame of an up link, behind this header.
     Frame {
+        /// The index of the link.
+        link: usize,
+        /// The header.
+        header: Header,
+    },
+    /// Padding of an up link, sent to measure the path.
+    Probe {
         /// The index of the link.
         link: usize,
         /// The header.
@@ -162,7 +170,7 @@ impl LinkSet {
     #[inline]
     pub fn receive(&mut self, path: Path, message: &[u8], now: Instant) -> Result<Inbound, DropReason> {
         let (header, body) = Header::decode(message).map_err(|_| DropReason::BadMessage)?;
-        if header.kind != Kind::Frame {
+        if !matches!(header.kind, Kind::Frame | Kind::Probe) {
             return self.receive_control(path, header, body, now).map(|()| Inbound::Handled);
         }
         let index = self.index_at(path);
@@ -174,16 +182,44 @@ impl LinkSet {
             {
                 session.newest = session.newest.max(header.sequence);
                 link.counters.received(message.len());
-                return Ok(Inbound::Frame { link: index, header });
+                return Ok(match header.kind {
+                    Kind::Probe => Inbound::Probe { link: index, header },
+                    _ => Inbound::Frame { link: index, header },
+                });
             }
             if link.candidate.is_some_and(|c| c.path == path) {
                 link.counters.received(message.len());
                 self.with(index, now, |link, cx| link.on_candidate_frame(cx));
-                return Ok(Inbound::Frame { link: index, header });
+                return Ok(match header.kind {
+                    Kind::Probe => Inbound::Handled,
+                    _ => Inbound::Frame { link: index, header },
+                });
             }
         }
         self.refuse(path, CloseReason::NoSession, header.timestamp, now);
         Err(DropReason::UnknownPeer)
+    }
+
+    /// Keeps the arrival of a message of `bytes` for [`LinkSet::take_arrivals`].
+    #[inline]
+    pub fn arrived(&mut self, index: usize, header: &Header, bytes: usize, arrived_ns: u64) {
+        if let Some(Some(slot)) = self.slots.get_mut(index) {
+            slot.link.arrivals.add(header, bytes, arrived_ns);
+        }
+    }
+
+    /// What has come over each link since the last call; links without any are
+    /// left out.
+    pub fn take_arrivals(&mut self) -> Vec<Arrivals> {
+        let links = self.slots.iter_mut().flatten().map(|slot| &mut slot.link);
+        links
+            .filter(|link| !link.arrivals.is_empty())
+            .map(|link| Arrivals {
+                peer: link.peer.clone(),
+                times_up: link.times_up,
+                entries: link.arrivals.take(),
+            })
+            .collect()
     }
 
     /// Writes the header of a frame for the link at `index`, and says where to
@@ -191,6 +227,29 @@ impl LinkSet {
     #[inline]
     pub fn stamp(
         &mut self,
+        index: usize,
+        label: &Label,
+        now: Instant,
+        header: &mut [u8; HEADER],
+    ) -> Result<Path, DropReason> {
+        self.stamp_as(Kind::Frame, index, label, now, header)
+    }
+
+    /// As [`LinkSet::stamp`], for padding that measures the path.
+    pub fn stamp_probe(
+        &mut self,
+        index: usize,
+        now: Instant,
+        header: &mut [u8; HEADER],
+    ) -> Result<Path, DropReason> {
+        let label = Label { network: NetworkId::default(), version: RuleVersion::default(), hop_limit: 0 };
+        self.stamp_as(Kind::Probe, index, &label, now, header)
+    }
+
+    #[inline]
+    fn stamp_as(
+        &mut self,
+        kind: Kind,
         index: usize,
         label: &Label,
         now: Instant,
@@ -204,7 +263,7 @@ impl LinkSet {
             return Err(DropReason::LinkDown);
         };
         *header = Header {
-            kind: Kind::Frame,
+            kind,
             hop_limit: label.hop_limit,
             rule_version: label.version,
             network: label.network,

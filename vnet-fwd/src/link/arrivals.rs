@@ -1,0 +1,62 @@
+//! What is kept of the messages that arrive, for whoever measures the path.
+
+use vnet_core::HostName;
+use vnet_core::encap::Header;
+
+/// A message that came over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The sender's count of the link's messages.
+    pub sequence: u64,
+    /// When it was sent, in nanoseconds of the sender's clock.
+    pub sent_ns: u64,
+    /// When it arrived, in nanoseconds of this host's clock (the time of day, as
+    /// the kernel stamps datagrams).
+    pub arrived_ns: u64,
+    /// Its length, with the encapsulation header, without those of IP and UDP.
+    pub bytes: u32,
+}
+
+/// What came over one link since it was asked for last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Who sent it.
+    pub peer: HostName,
+    /// How many times the link had come up: the peer may be another run of its
+    /// daemon, with another clock, when this has changed.
+    pub times_up: u64,
+    /// The messages, in the order of their arrival. None is missing between two
+    /// of them, but more may have come after the last.
+    pub entries: Vec<Arrival>,
+}
+
+/// How many arrivals one link keeps until somebody asks: a train that is long
+/// enough for any path, and no more work for a fast one than for a slow one.
+const CAPACITY: usize = 1024;
+
+/// The arrivals of one link.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: Vec<Arrival>,
+}
+
+impl Log {
+    #[inline]
+    pub(super) fn add(&mut self, header: &Header, bytes: usize, arrived_ns: u64) {
+        if self.entries.len() < CAPACITY {
+            let Header { sequence, timestamp: sent_ns, .. } = *header;
+            self.entries.push(Arrival { sequence, sent_ns, arrived_ns, bytes: bytes as u32 });
+        }
+    }
+
+    /// Everything so far; begins anew.
+    pub(super) fn take(&mut self) -> Vec<Arrival> {
+        // As much room as was needed this time, so that a busy link grows it once.
+        let room = self.entries.len();
+        std::mem::replace(&mut self.entries, Vec::with_capacity(room))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
