@@ -243,7 +243,9 @@ impl Aggregator {
             (candidate.version, candidate.classification) = (version, None);
         }
         let since = candidate.since;
-        let is_overdue = now.saturating_duration_since(since) > self.parameters.follow_interval;
+        let is_thinner = self.detector.present().is_subset(&self.reported.edges);
+        let patience = if is_thinner { self.parameters.idle_after } else { self.parameters.follow_interval };
+        let is_overdue = now.saturating_duration_since(since) > patience;
         let is_settled = self.detector.since_added() >= self.parameters.stable_for
             && !self.detector.is_leaving(&self.parameters);
         if !is_settled && !is_overdue {
@@ -270,9 +272,16 @@ impl Aggregator {
             return true;
         }
         let has_name = *classification.name() != TopologyName::Irregular;
-        let is_pause = !has_name || vertices(present).len() < vertices(&self.reported.edges).len();
-        if is_pause && present.is_subset(&self.reported.edges) {
-            return self.detector.since_removed() >= parameters.follow_interval;
+        if present.is_subset(&self.reported.edges) {
+            let lost_vms = vertices(present).len() < vertices(&self.reported.edges).len();
+            // A shape with gaps is mostly the same shape on a network that stalls.
+            let reported = self.reported.classification.name();
+            let is_gap = *reported != TopologyName::Irregular
+                && (!has_name || !lost_vms && classification.name() == reported);
+            if is_gap || lost_vms || !has_name {
+                let patience = if is_gap { parameters.idle_after } else { parameters.follow_interval };
+                return self.detector.since_removed() >= patience;
+            }
         }
         let last = self.reported.changed;
         let is_early = last.is_some_and(|at| now.saturating_duration_since(at) < parameters.follow_interval);

@@ -26,8 +26,9 @@ pub struct Parameters {
     /// For how long nothing may be added to a topology before it is reported.
     /// Default 5 update intervals. One without a name must be stable for twice
     /// as long, and so must one that follows another within `follow_interval`.
-    /// One that only loses edges, and with them its name or a VM, must be
-    /// stable for `follow_interval`.
+    /// One that only loses edges, and with them a VM, must be stable for
+    /// `follow_interval`; one that loses its name with them, for `idle_after`: a
+    /// shape with gaps is mostly the same shape on a network that stalls.
     pub stable_for: Duration,
     /// How long an edge that was busy in every update must be silent to leave
     /// the topology. Default 5 update intervals. An edge that is known to pause

@@ -1,6 +1,7 @@
 //! `vnet demo`: the whole idea on one machine.
 
 mod clock;
+mod detector;
 mod options;
 mod outcome;
 mod play;

@@ -20,6 +20,7 @@ use vnetd::client::{ApplyOptions, Client, apply};
 use crate::report::{Event, Live, Moment, Phase, PhaseSpan, Rates, TimelineSample};
 
 use super::clock::Clock;
+use super::detector::{Detector, extent, is_a_name};
 use super::options::Options;
 
 /// How often the application and VTTIF are looked at.
@@ -84,29 +85,13 @@ pub(crate) struct Play<'a> {
     events: Vec<Event>,
 }
 
-/// Notes when which topology was reported.
-#[derive(Default)]
-struct Detector {
-    changes: u64,
-    /// When the topology that is in force now was reported, and its name.
-    last: Option<(Duration, String)>,
-    view: Option<TrafficView>,
-}
-
-impl Detector {
-    /// Takes a view in; returns the name if VTTIF has reported a topology since the last one.
-    fn see(&mut self, now: Duration, view: TrafficView) -> Option<String> {
-        let is_new = view.changes > self.changes;
-        self.changes = view.changes;
-        let name = view.names.first().cloned().unwrap_or_default();
-        let ago = Duration::from_millis(view.changed_ms_ago.unwrap_or(0));
-        self.view = Some(view);
-        if !is_new || self.last.as_ref().is_some_and(|(_, last)| *last == name) {
-            return None;
-        }
-        self.last = Some((now.saturating_sub(ago), name.clone()));
-        Some(name)
-    }
+/// What was decided in the first phase, and on what grounds.
+struct Decided {
+    view: TrafficView,
+    /// When VTTIF first reported that topology.
+    seen: Duration,
+    decision: Decision,
+    took: Duration,
 }
 
 impl<'a> Play<'a> {
@@ -158,17 +143,15 @@ impl<'a> Play<'a> {
 
         // The star: what VTTIF sees of it is what is decided on.
         let begin = self.begin(Phase::Star)?;
-        let mut decided = None;
+        let mut decided: Option<Decided> = None;
         let end = begin + self.options.phase_time();
         while self.clock.now() < end || decided.is_none() {
             self.look(&mut application, true)?;
-            let waited = self.clock.now().saturating_sub(launched);
-            let stable = self.detector.last.as_ref().is_some_and(|(at, name)| {
-                self.clock.now().saturating_sub(*at) >= Duration::from_millis(500) && is_a_name(name)
-            });
-            if decided.is_none() && stable {
+            // What is reported later is better known: a VM may have been stalled.
+            if self.detector.last.as_ref().is_some_and(|last| last.is_due(self.clock.now())) {
                 decided = Some(self.decide(&star)?);
             }
+            let waited = self.clock.now().saturating_sub(launched);
             anyhow::ensure!(
                 decided.is_some() || waited < self.options.phase_time() + Duration::from_secs(20),
                 "VTTIF has not named the application's topology after {} s; the rates of the pairs may be too uneven",
@@ -176,11 +159,10 @@ impl<'a> Play<'a> {
             );
         }
         let star = self.end(Phase::Star, begin, star, &mut application)?;
-        let (decision, decide) = decided.context("the loop ends with a decision")?;
-        let (at, _) = self.detector.last.clone().context("a decision needs a topology")?;
+        let Decided { view, seen, decision, took: decide } =
+            decided.context("the loop ends with a decision")?;
         let started = application.first_started_ns().context("the application has not started")?;
-        let detect = Duration::from_nanos(self.clock.ns(at).saturating_sub(started));
-        let view = self.detector.view.clone().context("a decision needs a view")?;
+        let detect = Duration::from_nanos(self.clock.ns(seen).saturating_sub(started));
 
         // What other overlays give: direct links, and VMs where they are.
         let mesh = self.bed.overlay(Shape::AllToAll)?;
@@ -229,7 +211,10 @@ impl<'a> Play<'a> {
         })
     }
 
-    fn decide(&mut self, star: &Topology) -> anyhow::Result<(Decision, Duration)> {
+    fn decide(&mut self, star: &Topology) -> anyhow::Result<Decided> {
+        let sighting = self.detector.last.as_mut().context("a decision needs a topology")?;
+        sighting.is_decided = true;
+        let seen = sighting.first;
         let began = self.clock.now();
         let view = self.client.traffic_view(None, NETWORK)?;
         let daemons = self.daemons()?;
@@ -247,7 +232,7 @@ impl<'a> Play<'a> {
         self.moment("decided")?;
         self.event(format!("VADAPT: {}", decision.reason))?;
         anyhow::ensure!(decision.is_worthwhile, "VADAPT sees nothing to gain: {}", decision.reason);
-        Ok((decision, took))
+        Ok(Decided { view, seen, decision, took })
     }
 
     fn execute(&mut self, decision: &Decision) -> anyhow::Result<Executed> {
@@ -305,9 +290,11 @@ impl<'a> Play<'a> {
         let now = self.clock.now();
         if infer {
             let view = self.client.traffic_view(None, NETWORK)?;
-            if let Some(name) = self.detector.see(now, view) {
+            if let Some(sighting) = self.detector.see(now, &view) {
+                let name = sighting.name().to_owned();
+                let (vms, pairs) = extent(&sighting.view);
                 self.live.inferred(now, &name)?;
-                self.event(format!("VTTIF sees: {name}"))?;
+                self.event(format!("VTTIF sees: {name}, {vms} VMs and {pairs} pairs"))?;
                 if is_a_name(&name) {
                     self.moment("topology detected")?;
                 }
@@ -397,9 +384,4 @@ impl<'a> Play<'a> {
         self.events.push(Event { at_s: now.as_secs_f64(), text });
         Ok(())
     }
-}
-
-/// Is this the name of a topology, and not that there is none?
-fn is_a_name(name: &str) -> bool {
-    !matches!(name, "" | "none" | "irregular")
 }
