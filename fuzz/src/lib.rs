@@ -7,4 +7,5 @@
 pub mod replay;
 pub mod vnet_core;
 pub mod vnet_fwd;
+pub mod vnet_fwd_secure;
 pub mod vnetd;

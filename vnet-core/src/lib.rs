@@ -4,7 +4,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`mac`], [`name`], [`network`], [`units`] | the vocabulary |
+//! | [`mac`], [`name`], [`network`], [`key`], [`units`] | the vocabulary |
 //! | [`frame`] | Ethernet frames, read in place |
 //! | [`rule`], [`link`], [`topology`] | rules and the strength of their matches; links; whole overlays |
 //! | [`shape`] | star, ring, mesh and the other graphs that have a name |
@@ -36,6 +36,7 @@ pub mod control;
 pub mod encap;
 pub mod frame;
 pub mod generate;
+pub mod key;
 pub mod lang;
 pub mod link;
 pub mod mac;
@@ -50,6 +51,7 @@ pub mod topology;
 pub mod units;
 
 pub use frame::Frame;
+pub use key::PublicKey;
 pub use link::{Link, LinkId, LinkKind};
 pub use mac::MacAddr;
 pub use name::{HostName, InterfaceName, UserName};

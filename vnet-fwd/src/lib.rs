@@ -33,6 +33,7 @@
 //! | [`engine`], `cache` | what happens to a frame |
 //! | [`stats`], [`traffic`] | counters of drops and ports; the local traffic matrix |
 //! | [`link`] | links between daemons |
+//! | [`secure`] | their encryption |
 //! | [`io`] | threads, sockets, devices, the clock |
 #![deny(unsafe_code)]
 
@@ -45,6 +46,7 @@ mod limit;
 pub mod link;
 pub mod port;
 pub mod publish;
+pub mod secure;
 pub mod stats;
 pub mod table;
 pub mod traffic;
@@ -56,6 +58,7 @@ pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError, ch
 pub use link::LinkTiming;
 pub use port::PortId;
 pub use publish::Reader;
+pub use secure::PrivateKey;
 pub use stats::{DropReason, Drops, PortCounters};
 pub use table::RuleTable;
 pub use traffic::Untracked;

@@ -1,15 +1,20 @@
-//! A frame whose flow is cached costs no allocation.
+//! A frame whose flow is cached costs no allocation, nor do its encryption and
+//! whatever strangers send.
 #![allow(clippy::unwrap_used)] // a test
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use vnet_core::encap::{Header, Kind};
 use vnet_core::{
     Action, Destination, EdgeRef, HostName, InterfaceName, LinkId, MacAddr, NetworkId, Rule, RuleVersion,
     Source,
 };
-use vnet_fwd::{Forwarder, FrameInfo, Ingress, PortId, RuleBook};
+use vnet_fwd::link::Path;
+use vnet_fwd::secure::{Guard, Opened, PeerId, SEAL_BACK, SEAL_FRONT, SecureOptions};
+use vnet_fwd::{Forwarder, FrameInfo, Ingress, PortId, PrivateKey, RuleBook};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -98,4 +103,57 @@ fn a_cached_flow_is_forwarded_without_an_allocation() {
     assert_eq!(ALLOCATIONS.get() - before, 0);
     // To the interface from both sides; over seven links, or six and not back.
     assert_eq!(outputs, 100 * (u64::from(FLOWS) + u64::from(FLOWS / 2) * 13));
+}
+
+/// Two ends that have agreed on keys.
+fn guards(now: Instant) -> ([Guard; 2], [PeerId; 2]) {
+    let keys = [1, 2].map(|n| PrivateKey::from_bytes([n; 32]));
+    let guard = |n: usize| {
+        let options = SecureOptions::default();
+        Guard::new(&keys[n], options, [n as u8; 32], Duration::from_secs(1), now)
+    };
+    let mut guards = [guard(0), guard(1)];
+    let peers = [0, 1].map(|n| guards[n].allow(host(1 - n as u32), keys[1 - n].public()).unwrap());
+    guards[0].greet(peers[0], PATH, &[], now).unwrap();
+    for to in [1, 0, 1] {
+        let (_, mut packet) = guards[1 - to].poll_transmit().unwrap();
+        assert_eq!(guards[to].open(PATH, &mut packet, now), Ok(Opened::Handled));
+    }
+    (guards, peers)
+}
+
+const PATH: Path = Path::Udp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7700));
+
+#[test]
+#[allow(clippy::disallowed_methods)] // a test starts its own clock
+fn encryption_allocates_nothing_for_messages_nor_for_strangers() {
+    let now = Instant::now();
+    let ([mut a, mut b], [peer, _]) = guards(now);
+    let mut packet = [7; SEAL_FRONT + 1400 + SEAL_BACK];
+    let mut round = |n: u32| {
+        a.seal(peer, &mut packet).unwrap();
+        let mut copy = packet;
+        assert!(matches!(b.open(PATH, &mut copy, now), Ok(Opened::Message { .. })));
+        // Again, with a wrong bit, cut, and nonsense of every kind.
+        copy = packet;
+        assert!(b.open(PATH, &mut copy, now).is_err());
+        copy = packet;
+        copy[100] ^= 1;
+        assert!(b.open(PATH, &mut copy, now).is_err());
+        copy = packet;
+        assert!(b.open(PATH, &mut copy[..SEAL_FRONT + 300], now).is_err());
+        for kind in 0x80..=0x85 {
+            copy = packet;
+            copy[0] = kind;
+            copy[4..8].copy_from_slice(&n.to_be_bytes());
+            assert!(b.open(PATH, &mut copy[..600], now).is_err());
+        }
+    };
+    round(0);
+    let before = ALLOCATIONS.get();
+    (1..10_000).for_each(round);
+    // The library of primitives has a few of its own for each MAC that a
+    // stranger's first message costs; they are gone at once.
+    let per_round = (ALLOCATIONS.get() - before) as f64 / 9_999.0;
+    assert!(per_round < 0.001, "{per_round} allocations in a round");
 }

@@ -6,6 +6,8 @@
 mod checks;
 #[path = "../../fuzz/src/replay.rs"]
 mod replay;
+#[path = "../../fuzz/src/vnet_fwd_secure.rs"]
+mod secure;
 
 use replay::replay;
 
@@ -19,4 +21,9 @@ fn link_message() {
 #[test]
 fn links() {
     replay(CORPUS.to_owned() + "links", checks::links);
+}
+
+#[test]
+fn secure() {
+    replay(CORPUS.to_owned() + "secure", secure::secure);
 }

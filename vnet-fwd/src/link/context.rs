@@ -24,7 +24,7 @@ pub enum Path {
 }
 
 impl Path {
-    pub(super) fn address(self) -> Option<SocketAddr> {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
         match self {
             Self::Udp(address) => Some(address),
             Self::Tcp(_) => None,
