@@ -186,6 +186,7 @@ fn number_of_request(request: &Request) -> u16 {
         Request::Register { .. } => 18,
         Request::Ping => 19,
         Request::Shutdown => 20,
+        Request::ListDownLinks => 21,
     }
 }
 
@@ -226,7 +227,8 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         | Request::Status
         | Request::Traffic
         | Request::Ping
-        | Request::Shutdown => Ok(()),
+        | Request::Shutdown
+        | Request::ListDownLinks => Ok(()),
     }?;
     Ok(number)
 }
@@ -265,6 +267,7 @@ fn take_request(input: &mut Input<'_>, may_nest: bool) -> Result<Request, CodecE
         }
         19 => Request::Ping,
         20 => Request::Shutdown,
+        21 => Request::ListDownLinks,
         number => return Err(CodecError::UnknownMessage { class: "request", number }),
     })
 }

@@ -176,6 +176,8 @@ pub enum Request {
     Ping,
     /// \[20\] Stop the daemon; links, rules and interfaces stay on record.
     Shutdown,
+    /// \[21\] The links that are down, answered with [`Reply::Links`]: few, where all are many.
+    ListDownLinks,
 }
 
 /// What a daemon answers.

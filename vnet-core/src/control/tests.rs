@@ -196,6 +196,7 @@ fn simple_request() -> impl Strategy<Value = Request> {
             Request::Traffic,
             Request::Ping,
             Request::Shutdown,
+            Request::ListDownLinks,
         ]),
     ]
 }

@@ -120,7 +120,7 @@ impl Link {
     /// so that the two do not cross.
     fn first_pause(&self, cx: &Context<'_>) -> Duration {
         let passive = self.spec.kind == LinkKind::Tcp && self.spec.opener != *cx.host;
-        if passive { cx.timing.keepalive } else { Duration::ZERO }
+        if passive { cx.keepalive } else { Duration::ZERO }
     }
 
     fn greet(&mut self, path: Path, cx: &mut Context<'_>) {

@@ -32,11 +32,17 @@ impl Path {
     }
 }
 
+/// Daemons with many links probe each the less often: one probe per 16 ms in all, which
+/// keeps the default of 500 ms up to 31 links.
+const PROBES_APART: Duration = Duration::from_millis(16);
+
 /// What the links of one daemon share.
 pub(super) struct Shared {
     pub(super) host: HostName,
     pub(super) incarnation: u64,
     pub(super) timing: LinkTiming,
+    /// How many links there are.
+    pub(super) links: usize,
     pub(super) origin: Instant,
     pub(super) rng: StdRng,
     pub(super) next_connection: u64,
@@ -49,6 +55,7 @@ impl Shared {
             host,
             incarnation,
             timing: timing.at_least_a_millisecond(),
+            links: 0,
             // A second back, so that no message has the timestamp 0, which means none.
             origin: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
             rng: StdRng::seed_from_u64(incarnation),
@@ -63,6 +70,7 @@ impl Shared {
             host: &self.host,
             incarnation: self.incarnation,
             timing: self.timing,
+            keepalive: self.timing.keepalive.max(PROBES_APART * self.links as u32),
             origin: self.origin,
             rng: &mut self.rng,
             next_connection: &mut self.next_connection,
@@ -76,6 +84,8 @@ pub(super) struct Context<'a> {
     pub(super) host: &'a HostName,
     pub(super) incarnation: u64,
     pub(super) timing: LinkTiming,
+    /// Time between keepalives, with as many links as there are.
+    pub(super) keepalive: Duration,
     origin: Instant,
     rng: &'a mut StdRng,
     next_connection: &'a mut u64,

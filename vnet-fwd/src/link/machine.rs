@@ -368,13 +368,13 @@ impl Link {
 
     /// The opener asks, the other end only when it has not been asked for long.
     fn pause_between_probes(&self, cx: &mut Context<'_>) -> Duration {
-        let keepalive = cx.jittered(cx.timing.keepalive);
+        let keepalive = cx.jittered(cx.keepalive);
         if self.spec.opener == *cx.host { keepalive } else { keepalive * 3 / 2 }
     }
 
     fn probe(&mut self, cx: &mut Context<'_>) {
         if let Some(session) = &mut self.session {
-            session.probe = cx.now + cx.timing.keepalive / 4;
+            session.probe = cx.now + cx.keepalive / 4;
             session.asked.get_or_insert(cx.now);
         }
         self.pulse(Kind::Keepalive, cx);

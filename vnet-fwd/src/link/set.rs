@@ -142,6 +142,7 @@ impl LinkSet {
     pub fn insert(&mut self, index: usize, spec: vnet_core::Link, now: Instant) -> Option<()> {
         let peer = spec.id().peer_of(&self.shared.host)?.clone();
         self.by_peer.insert(peer.clone(), index);
+        self.shared.links = self.by_peer.len();
         self.slots.resize_with(self.slots.len().max(index + 1), || None);
         let link = Link::new(spec, peer, now);
         self.slots[index] = Some(Slot { link, timer: None, addresses: [None; 2] });
@@ -379,6 +380,7 @@ impl LinkSet {
         self.with(index, now, |link, cx| link.on_removed(reason, cx));
         if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
             self.by_peer.remove(&slot.link.peer);
+            self.shared.links = self.by_peer.len();
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How a link probes its peer, gives it up, and tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkTiming {
-    /// Time between keepalives of a link that is up.
+    /// Time between keepalives of a link that is up. More with more than 31 links: a
+    /// daemon sends one per 16 ms.
     pub keepalive: Duration,
     /// A link is down when the peer has not proved for so long that it hears us,
     /// though it was asked. At least four times the keepalive time, so that it is

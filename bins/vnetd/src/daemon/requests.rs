@@ -75,6 +75,11 @@ impl Daemon {
             | Request::RetireRules { .. } => self.change(&request).map(|()| Reply::Done),
             Request::ListInterfaces => Ok(Reply::Interfaces(self.plane.interfaces().map_err(refused)?)),
             Request::ListLinks => Ok(Reply::Links(self.links()?)),
+            Request::ListDownLinks => {
+                let mut links = self.links()?;
+                links.retain(|link| !link.state.up);
+                Ok(Reply::Links(links))
+            }
             Request::ListRules => Ok(Reply::Rules(self.plane.rules().map_err(refused)?)),
             Request::Status => self.status(now).map(|status| Reply::Status(Box::new(status))),
             Request::Traffic => {

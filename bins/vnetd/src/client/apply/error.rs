@@ -8,6 +8,9 @@ use vnet_core::{HostName, LinkId};
 
 use crate::client::ClientError;
 
+/// How many of many failures a message names.
+const TOLD: usize = 8;
+
 /// A reconfiguration that failed.
 #[derive(Debug)]
 pub struct ApplyError {
@@ -84,7 +87,12 @@ impl fmt::Display for ApplyError {
             Rollback::NotNeeded => f.write_str("; nothing was changed"),
             Rollback::Done => f.write_str("; everything was put back as it was"),
             Rollback::Incomplete(failures) => {
-                write!(f, "; not everything could be put back: {}", failures.join("; "))
+                let told = failures.len().min(TOLD);
+                write!(f, "; not everything could be put back: {}", failures[..told].join("; "))?;
+                match failures.len() - told {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more"),
+                }
             }
         }
     }
@@ -109,7 +117,7 @@ impl From<Cause> for ApplyError {
 }
 
 fn list(hosts: &[HostName]) -> String {
-    let mut names: Vec<_> = hosts.iter().take(8).map(HostName::to_string).collect();
+    let mut names: Vec<_> = hosts.iter().take(TOLD).map(HostName::to_string).collect();
     if hosts.len() > names.len() {
         names.push(format!("{} more", hosts.len() - names.len()));
     }

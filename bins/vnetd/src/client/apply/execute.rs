@@ -314,26 +314,30 @@ impl<P: FnMut(&Progress)> Executor<'_, P> {
         pending: &mut BTreeMap<HostName, BTreeMap<LinkId, String>>,
     ) -> Result<(), Cause> {
         let hosts: Vec<HostName> = pending.keys().cloned().collect();
-        let calls: Vec<Call> = hosts.iter().map(|host| (Some(host.clone()), Request::ListLinks)).collect();
+        let calls: Vec<Call> =
+            hosts.iter().map(|host| (Some(host.clone()), Request::ListDownLinks)).collect();
         let answers = self.client.call_many(calls)?;
         for (host, answer) in hosts.into_iter().zip(answers) {
             let links = match answer {
                 Ok(Reply::Links(links)) => links,
                 Ok(_) => return Err(unexpected(&host)),
                 Err(source) => {
-                    return Err(Cause::Refused { host, what: "list its links".to_owned(), source });
+                    return Err(Cause::Refused {
+                        host,
+                        what: "list the links that are down".to_owned(),
+                        source,
+                    });
                 }
             };
             let Some(waiting) = pending.get_mut(&host) else { continue };
-            for LinkStatus { link, state, .. } in links {
-                if let Some(why) = waiting.get_mut(&link.id()) {
-                    if state.up {
-                        waiting.remove(&link.id());
-                    } else {
-                        *why = state.why;
-                    }
-                }
-            }
+            let down: BTreeMap<LinkId, String> =
+                links.into_iter().map(|LinkStatus { link, state, .. }| (link.id(), state.why)).collect();
+            waiting.retain(|link, why| {
+                down.get(link).is_some_and(|now| {
+                    why.clone_from(now);
+                    true
+                })
+            });
             if waiting.is_empty() {
                 pending.remove(&host);
             }

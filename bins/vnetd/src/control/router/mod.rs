@@ -231,8 +231,8 @@ impl Router {
                 format!("{target} has not answered within {after:?}")
             }));
         }
-        if self.next_heartbeat.is_some_and(|at| at <= now) {
-            self.beat(now, &mut actions);
+        if let Some(due) = self.next_heartbeat.filter(|at| *at <= now) {
+            self.beat(due, now, &mut actions);
         }
         actions
     }
@@ -243,13 +243,16 @@ impl Router {
         [relay, self.next_heartbeat].into_iter().flatten().min()
     }
 
-    fn beat(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn beat(&mut self, due: Instant, now: Instant, actions: &mut Vec<Action>) {
+        // While this daemon itself did not run, it could not hear.
+        let late = now.saturating_duration_since(due);
         let mut sessions = 0;
-        for (&id, connection) in &self.connections {
+        for (&id, connection) in &mut self.connections {
             if connection.peer == Peer::Client {
                 continue;
             }
             sessions += 1;
+            connection.heard = (connection.heard + late).min(now);
             let silent = now.saturating_duration_since(connection.heard);
             if silent >= self.config.dead_after {
                 actions.push(Action::Dead(id, silent));

@@ -88,6 +88,25 @@ fn silence_ends_a_session_and_its_requests() {
 }
 
 #[test]
+fn a_daemon_that_did_not_get_to_run_blames_nobody() {
+    let start = Instant::now();
+    let mut router = router(start);
+    router.register(ConnectionId(1), host("b"), start);
+    // It sleeps through three beats.
+    let now = start + CONFIG.heartbeat + CONFIG.dead_after;
+    assert!(
+        matches!(router.poll(now)[..], [Action::Send(ConnectionId(1), _)]),
+        "what came meanwhile is unread"
+    );
+    let mut ended = None;
+    while ended.is_none() {
+        let now = router.deadline().unwrap();
+        ended = router.poll(now).iter().any(|action| matches!(action, Action::Dead(..))).then_some(now);
+    }
+    assert!(ended.unwrap() <= now + CONFIG.dead_after, "but then silence counts");
+}
+
+#[test]
 fn a_request_times_out_and_its_late_answer_is_ignored() {
     let now = Instant::now();
     let mut router = router(now);
