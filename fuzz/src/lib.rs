@@ -5,6 +5,7 @@
 //! with the committed corpus.
 
 pub mod replay;
+pub mod vmmp;
 pub mod vnet_core;
 pub mod vnet_fwd;
 pub mod vnet_fwd_secure;

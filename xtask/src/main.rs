@@ -1,6 +1,7 @@
 //! `cargo xtask`: what people and CI run.
 
 mod fuzz;
+mod guest;
 mod setup;
 mod steps;
 
@@ -22,6 +23,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make the guest of the tests that run real VMs (installs QEMU if it is missing)
+    Guest,
     /// Build each crate alone, with no features and with all of them
     Alone,
     /// Check licences, bans and sources of all dependencies (installs cargo-deny if it is missing)
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
             setup::prepare()?;
             steps::test()
         }
+        Command::Guest => setup::prepare_guest(),
         Command::Alone => steps::alone(),
         Command::Deny => steps::deny(),
         Command::Bench { name } => steps::bench(name.as_deref()),

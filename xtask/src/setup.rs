@@ -7,7 +7,17 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::guest;
+
 const TUN: &str = "/dev/net/tun";
+
+/// Programs that tests of real VMs run, and Debian's packages that have them.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/bin/qemu-img", "qemu-utils"),
+    ("/bin/busybox", "busybox-static"),
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+];
 
 /// Something that the tests need.
 struct Need {
@@ -44,7 +54,16 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 pub(crate) fn prepare() -> anyhow::Result<()> {
-    for need in needs() {
+    satisfy(needs())
+}
+
+/// What real VMs need, and nothing else.
+pub(crate) fn prepare_guest() -> anyhow::Result<()> {
+    satisfy(guest_needs())
+}
+
+fn satisfy(needs: Vec<Need>) -> anyhow::Result<()> {
+    for need in needs {
         let Some(missing) = need.missing else { continue };
         match missing.fix {
             Some(fix) if is_root() => {
@@ -58,11 +77,55 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
 }
 
 fn needs() -> Vec<Need> {
-    vec![
+    let mut needs = vec![
         Need { what: "privileges", missing: root_missing() },
         Need { what: "user namespaces", missing: user_namespaces_missing() },
         Need { what: "TAP devices", missing: tun_missing() },
+    ];
+    needs.extend(guest_needs());
+    needs
+}
+
+fn guest_needs() -> Vec<Need> {
+    vec![
+        Need { what: "programs for real VMs", missing: programs_missing() },
+        Need { what: "a guest for real VMs", missing: guest_missing() },
     ]
+}
+
+fn programs_missing() -> Option<Missing> {
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(path, _)| !Path::new(path).exists()).collect();
+    (!missing.is_empty()).then(|| Missing {
+        why: missing.iter().map(|(path, _)| format!("{path} is not there")).collect::<Vec<_>>().join(", "),
+        remedy: "apt-get update; apt-get install qemu-system-x86 qemu-utils busybox-static e2fsprogs",
+        fix: Some(install_programs),
+    })
+}
+
+fn install_programs() -> anyhow::Result<()> {
+    apt_get(&["update", "-qq"])?;
+    let packages = PROGRAMS.map(|(_, package)| package);
+    let install = ["-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"];
+    // Both of QEMU's packages must be of one version, also where one of them is
+    // there from another suite.
+    apt_get(&[&install[..], &["--allow-downgrades"], &packages].concat()).or_else(|_| {
+        let suite = ["qemu-system-x86/stable", "qemu-utils/stable"];
+        apt_get(&[&install[..], &["--allow-downgrades"], &suite, &packages[2..]].concat())
+    })
+}
+
+fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
+    crate::steps::run(&mut command)
+}
+
+fn guest_missing() -> Option<Missing> {
+    (!guest::is_there()).then(|| Missing {
+        why: format!("{} does not hold it", guest::folder().display()),
+        remedy: "cargo xtask guest",
+        fix: Some(guest::make),
+    })
 }
 
 // The tests use root's TAP devices and also change to an ordinary user.

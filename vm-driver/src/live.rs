@@ -1,0 +1,95 @@
+//! Moving a VM while it runs.
+//!
+//! The monitors at both hosts copy disks and memory while the VM runs on at the
+//! origin. They talk through Unix sockets, so that whoever drives the migration
+//! decides how bytes cross the network (and encrypts them). At the end the VM
+//! stands still at the origin, and only when the caller agrees does the last of
+//! it cross: that is the instant of hand-over.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::VmConfig;
+use crate::error::DriverError;
+use crate::id::VmId;
+
+/// Live migration out and in.
+pub trait LiveMigration: Send + Sync {
+    /// Gets ready for a VM: makes its disks and a monitor that waits. The VM is
+    /// [`Incoming`](crate::State::Incoming) then.
+    fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError>;
+
+    /// Has the VM arrived, whole? Waits up to `patience` until the monitor says
+    /// that it runs. It doesn't leave the state `Incoming` before
+    /// [`LiveMigration::arrive`].
+    fn has_arrived(&self, id: &VmId, patience: Duration) -> Result<bool, DriverError>;
+
+    /// The VM has arrived: it is an ordinary, running one of this host.
+    fn arrive(&self, id: &VmId) -> Result<(), DriverError>;
+
+    /// The VM won't arrive: its monitor ends, and what was received is removed. That
+    /// there is nothing any more is no error.
+    fn abandon(&self, id: &VmId) -> Result<(), DriverError>;
+
+    /// Sends a running VM to the monitor behind these sockets. `agree` is asked
+    /// once, when the VM stands still and all but the last of it is there; when it
+    /// answers `false`, or anything fails before, the VM runs on here.
+    ///
+    /// When this returns `Ok`, the VM is [`Departed`](crate::State::Departed)
+    /// here and stands still. An error after `agree` has answered `true` leaves
+    /// it departed too, if the other side may have it:
+    /// [`LiveError::Uncertain`]. Ask the other side, then take it back or let it go.
+    fn send(
+        &self,
+        id: &VmId,
+        to: &Sockets,
+        report: &mut dyn FnMut(LiveProgress),
+        agree: &mut dyn FnMut() -> bool,
+    ) -> Result<LiveSummary, LiveError>;
+}
+
+/// Where a waiting monitor takes a VM in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// For its memory and devices.
+    pub memory: PathBuf,
+    /// For all its disks (NBD, each an export of its name); `None`: it has none.
+    pub disks: Option<PathBuf>,
+}
+
+/// How far a live migration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveProgress {
+    /// Bytes that have crossed.
+    pub sent_bytes: u64,
+    /// Bytes that are still to cross, as known now.
+    pub left_bytes: u64,
+    /// Does it stand still already?
+    pub is_still: bool,
+}
+
+/// What a live migration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSummary {
+    /// How long the monitor says that the VM stood still.
+    pub still: Duration,
+    /// Bytes of memory that have crossed.
+    pub memory_bytes: u64,
+}
+
+/// Why a live migration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// It failed, and the VM runs on where it was.
+    #[error("{0}; the VM runs on where it was")]
+    RunsOn(#[source] DriverError),
+    /// The caller did not agree to the hand-over; the VM runs on where it was.
+    #[error("the hand-over of VM `{vm}` was refused; it runs on where it was")]
+    Refused {
+        /// The VM.
+        vm: VmId,
+    },
+    /// It is not known at this host whether the other one has the VM.
+    #[error("{0}; the VM stands still here: ask the other host whether it has it")]
+    Uncertain(#[source] DriverError),
+}

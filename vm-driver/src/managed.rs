@@ -1,0 +1,521 @@
+//! What all drivers have in common: records, legal transitions, and the order
+//! of steps that lets a crash at any of them be put right.
+//!
+//! | operation | steps | after a crash in between |
+//! | --- | --- | --- |
+//! | start | monitor stands still; record says running; go | it never ran: it is ended; or it goes |
+//! | suspend | stand still; memory to a file; record; monitor ends | it goes on; or the monitor is ended |
+//! | resume | monitor with the memory, still; record; go; file removed | as start |
+//! | stop | monitor ends; record | it is found stopped |
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use vnet_core::control::PortKind;
+
+use crate::config::VmConfig;
+use crate::disk;
+use crate::driver::{Capabilities, Consent, CpuShare, Driver, FileKind, Stop, SuspendKind, VmFile, VmStatus};
+use crate::error::{DriverError, Loss};
+use crate::id::VmId;
+use crate::live::LiveMigration;
+use crate::state::{IllegalTransition, Operation, State};
+use crate::store::{MEMORY, Record, Store};
+
+/// What a monitor's process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// There is none.
+    Absent,
+    /// The VM runs.
+    Running,
+    /// The VM stands still.
+    Still,
+    /// It waits for a VM to come in.
+    #[cfg_attr(not(feature = "qemu"), expect(dead_code, reason = "no other driver migrates live"))]
+    Waiting,
+}
+
+/// The part of a driver that differs from others. Each call is about a VM whose
+/// lock is held.
+pub(crate) trait Monitor: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn capabilities(&self) -> Capabilities;
+    /// Refuses what this monitor can't make.
+    fn check(&self, config: &VmConfig) -> Result<(), DriverError>;
+    fn life(&self, id: &VmId, folder: &Path) -> Result<Life, DriverError>;
+    fn pid(&self, id: &VmId, folder: &Path) -> Option<u32>;
+    /// Starts a monitor whose VM stands still, with what `memory` holds.
+    fn launch(&self, record: &Record, folder: &Path, memory: Option<&Path>) -> Result<(), DriverError>;
+    /// Lets the VM run.
+    fn go(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
+    /// Lets the VM stand still.
+    fn freeze(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
+    /// Writes the memory of a VM that stands still.
+    fn save(&self, id: &VmId, folder: &Path, memory: &Path) -> Result<(), DriverError>;
+    /// Asks the VM to shut down and waits. Has it?
+    fn shut_down(&self, id: &VmId, folder: &Path, patience: Duration) -> Result<bool, DriverError>;
+    /// Ends the monitor, if there is one, and removes what it leaves.
+    fn end(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
+    /// Why there is no monitor any more, as far as can be told.
+    fn epitaph(&self, id: &VmId, folder: &Path) -> String;
+    fn set_cpu_share(&self, id: &VmId, folder: &Path, share: CpuShare) -> Result<(), DriverError>;
+    fn set_memory(&self, id: &VmId, folder: &Path, bytes: u64) -> Result<(), DriverError>;
+    /// `None`: what it was configured with.
+    fn memory(&self, id: &VmId, folder: &Path) -> Result<Option<u64>, DriverError>;
+    fn console(&self, id: &VmId, folder: &Path) -> Result<Option<SocketAddr>, DriverError>;
+    fn ports(&self, record: &Record, folder: &Path) -> Result<Vec<Option<PortKind>>, DriverError>;
+}
+
+/// A monitor with the records of its VMs.
+pub(crate) struct Managed<M> {
+    pub(crate) store: Store,
+    pub(crate) monitor: M,
+}
+
+impl<M: Monitor> Managed<M> {
+    pub(crate) fn open(root: &Path, monitor: M) -> Result<Self, DriverError> {
+        let managed = Self { store: Store::open(root)?, monitor };
+        for id in managed.store.ids()? {
+            managed.store.lock(&id, || managed.settle(&id))?;
+        }
+        Ok(managed)
+    }
+
+    /// Brings record and monitor together, as one of them may have ended at any
+    /// moment since the last call.
+    pub(crate) fn settle(&self, id: &VmId) -> Result<(), DriverError> {
+        let Some(mut record) = self.store.read(id)? else { return Ok(()) };
+        let folder = self.store.folder(id);
+        let life = self.monitor.life(id, &folder)?;
+        let in_place = self.monitor.capabilities().suspend == SuspendKind::InPlace;
+        match (record.state, life) {
+            (Some(State::Running), Life::Absent) => self.found_stopped(&mut record),
+            (Some(State::Suspended), Life::Absent) if in_place => self.found_stopped(&mut record),
+            (Some(State::Running), Life::Still) => {
+                self.monitor.go(id, &folder)?;
+                self.remove_memory(id)
+            }
+            (Some(State::Suspended), Life::Running) if in_place => self.monitor.freeze(id, &folder),
+            (Some(State::Suspended), Life::Still) if in_place => Ok(()),
+            (Some(State::Stopped | State::Suspended) | None, Life::Running | Life::Still | Life::Waiting)
+            | (Some(State::Running), Life::Waiting) => self.monitor.end(id, &folder),
+            (Some(State::Incoming), Life::Absent) => {
+                tracing::warn!(
+                    "VM `{id}`: its monitor ended while it was arriving; what had come is removed"
+                );
+                self.monitor.end(id, &folder)?;
+                self.store.remove(id)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn found_stopped(&self, record: &mut Record) -> Result<(), DriverError> {
+        let id = record.config.id.clone();
+        let why = self.monitor.epitaph(&id, &self.store.folder(&id));
+        tracing::warn!("VM `{id}` has ended by itself: {why}");
+        self.monitor.end(&id, &self.store.folder(&id))?;
+        record.ended = Some(why);
+        self.put(record, State::Stopped)
+    }
+
+    /// Writes the record in a new state, as a new version.
+    pub(crate) fn put(&self, record: &mut Record, state: State) -> Result<(), DriverError> {
+        if matches!(state, State::Stopped | State::Suspended) {
+            record.version += 1;
+        }
+        record.state = Some(state);
+        self.store.write(record)
+    }
+
+    fn remove_memory(&self, id: &VmId) -> Result<(), DriverError> {
+        let path = self.store.folder(id).join(MEMORY);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DriverError::io(id, format!("remove {}", path.display()))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs `work` with the record of a VM whose state allows `operation`.
+    pub(crate) fn with<T>(
+        &self,
+        id: &VmId,
+        operation: Operation,
+        work: impl FnOnce(&mut Record, &Path) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        self.store.lock(id, || {
+            self.settle(id)?;
+            let mut record = self.store.expect(id, operation)?;
+            work(&mut record, &self.store.folder(id))
+        })
+    }
+
+    /// Runs `work` with the record of a VM that runs.
+    fn with_running<T>(
+        &self,
+        id: &VmId,
+        work: impl FnOnce(&mut Record, &Path) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        // What can be suspended is what runs.
+        self.with(id, Operation::Suspend, work)
+    }
+
+    fn launch_and_go(&self, record: &mut Record, folder: &Path, memory: bool) -> Result<(), DriverError> {
+        let id = record.config.id.clone();
+        let path = folder.join(MEMORY);
+        if let Err(error) = self.monitor.launch(record, folder, memory.then_some(&path)) {
+            self.monitor.end(&id, folder)?;
+            return Err(error);
+        }
+        record.ended = None;
+        self.put(record, State::Running)?;
+        self.monitor.set_cpu_share(&id, folder, record.cpu_share).or_else(unsupported_is_fine)?;
+        self.monitor.go(&id, folder)?;
+        self.remove_memory(&id)
+    }
+
+    fn status_of(&self, id: &VmId) -> Result<VmStatus, DriverError> {
+        self.store.lock(id, || {
+            self.settle(id)?;
+            let (record, state) = self.store.known(id)?;
+            let folder = self.store.folder(id);
+            let is_running = state == State::Running;
+            let memory = if is_running { self.monitor.memory(id, &folder)? } else { None };
+            Ok(VmStatus {
+                state,
+                version: record.version,
+                cpu_share: record.cpu_share,
+                memory_bytes: memory.unwrap_or(record.config.memory_bytes),
+                pid: self.monitor.pid(id, &folder),
+                ended: record.ended,
+                config: record.config,
+            })
+        })
+    }
+}
+
+impl<M: Monitor> Managed<M> {
+    pub(crate) fn register(&self, config: &VmConfig, state: State, version: u64) -> Result<(), DriverError> {
+        let id = &config.id;
+        let wrong = |what: String| DriverError::Config { vm: id.clone(), what };
+        self.store.lock(id, || {
+            self.settle(id)?;
+            self.store.expect_unknown(id, Operation::Register)?;
+            self.monitor.check(config)?;
+            let record = Record {
+                config: config.clone(),
+                state: Some(state),
+                before: None,
+                version,
+                cpu_share: CpuShare::ORDINARY,
+                ended: None,
+            };
+            let files = self.store.files(&record)?;
+            let has_memory = files.iter().any(|file| file.kind == FileKind::Memory);
+            match state {
+                State::Stopped => self.remove_memory(id)?,
+                State::Suspended if has_memory => {}
+                State::Suspended => return Err(wrong(format!("there is no file `{MEMORY}` in its folder"))),
+                _ => return Err(wrong(format!("it can't be registered as {state}: stopped or suspended"))),
+            }
+            self.store.write(&record)
+        })
+    }
+}
+
+impl<M: Monitor> Driver for Managed<M>
+where
+    Self: MaybeLive,
+{
+    fn name(&self) -> &'static str {
+        self.monitor.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.monitor.capabilities()
+    }
+
+    fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    fn create(&self, config: &VmConfig) -> Result<(), DriverError> {
+        let id = &config.id;
+        self.store.lock(id, || {
+            self.settle(id)?;
+            self.store.expect_unknown(id, Operation::Create)?;
+            config.check()?;
+            self.monitor.check(config)?;
+            let folder = self.store.make_folder(id)?;
+            let mut record = Record {
+                config: config.clone(),
+                state: None,
+                before: None,
+                version: 0,
+                cpu_share: CpuShare::ORDINARY,
+                ended: None,
+            };
+            let made = config
+                .disks
+                .iter()
+                .try_for_each(|disk| disk::create(id, disk, &folder.join(disk.file_name())))
+                .and_then(|()| self.put(&mut record, State::Stopped));
+            if made.is_err() {
+                self.store.remove(id)?;
+            }
+            made
+        })
+    }
+
+    fn register(&self, config: &VmConfig, state: State, version: u64) -> Result<(), DriverError> {
+        config.check().or_else(|error| without_images(config, error))?;
+        Self::register(self, config, state, version)
+    }
+
+    fn unregister(&self, id: &VmId) -> Result<(), DriverError> {
+        self.with(id, Operation::Unregister, |record, folder| {
+            if self.monitor.life(id, folder)? != Life::Absent {
+                if record.state == Some(State::Suspended) {
+                    let what = "unregister a VM that is suspended in place";
+                    return Err(DriverError::Unsupported { driver: self.monitor.name(), what });
+                }
+                self.monitor.end(id, folder)?;
+            }
+            record.before = record.state.take();
+            self.store.write(record)
+        })
+    }
+
+    fn start(&self, id: &VmId) -> Result<(), DriverError> {
+        self.with(id, Operation::Start, |record, folder| self.launch_and_go(record, folder, false))
+    }
+
+    fn stop(&self, id: &VmId, how: Stop) -> Result<(), DriverError> {
+        self.with(id, Operation::Stop, |record, folder| {
+            match how {
+                Stop::Force(consent) => self.store.ask(record, Operation::Stop, consent)?,
+                Stop::Graceful(_) if record.state == Some(State::Suspended) => {
+                    self.store.ask(record, Operation::Stop, Consent::Withheld)?;
+                }
+                Stop::Graceful(_) if !self.monitor.capabilities().graceful_stop => {
+                    let what = "ask a VM to shut down";
+                    return Err(DriverError::Unsupported { driver: self.monitor.name(), what });
+                }
+                Stop::Graceful(patience) => {
+                    if !self.monitor.shut_down(id, folder, patience)? {
+                        return Err(DriverError::StillRuns { vm: id.clone(), patience });
+                    }
+                }
+            }
+            self.monitor.end(id, folder)?;
+            self.put(record, State::Stopped)?;
+            self.remove_memory(id)
+        })
+    }
+
+    fn suspend(&self, id: &VmId) -> Result<(), DriverError> {
+        self.with(id, Operation::Suspend, |record, folder| {
+            self.monitor.freeze(id, folder)?;
+            if self.monitor.capabilities().suspend == SuspendKind::InPlace {
+                return self.put(record, State::Suspended);
+            }
+            let (partial, memory) = (folder.join("memory.partial"), folder.join(MEMORY));
+            let keep = || -> io::Result<()> {
+                File::open(&partial)?.sync_data()?;
+                fs::rename(&partial, &memory)?;
+                crate::store::sync_folder(folder)
+            };
+            let saved = self
+                .monitor
+                .save(id, folder, &partial)
+                .and_then(|()| keep().map_err(DriverError::io(id, format!("keep {}", memory.display()))));
+            if let Err(error) = saved {
+                // It runs on as if nothing had been asked; half of its memory is of no use.
+                let _ = fs::remove_file(&partial);
+                self.monitor.go(id, folder)?;
+                return Err(error);
+            }
+            self.put(record, State::Suspended)?;
+            self.monitor.end(id, folder)
+        })
+    }
+
+    fn resume(&self, id: &VmId) -> Result<(), DriverError> {
+        self.with(id, Operation::Resume, |record, folder| {
+            if self.monitor.capabilities().suspend == SuspendKind::InPlace {
+                self.put(record, State::Running)?;
+                return self.monitor.go(id, folder);
+            }
+            self.launch_and_go(record, folder, true)
+        })
+    }
+
+    fn delete(&self, id: &VmId, consent: Consent) -> Result<(), DriverError> {
+        self.with(id, Operation::Delete, |record, folder| {
+            self.store.ask(record, Operation::Delete, consent)?;
+            self.monitor.end(id, folder)?;
+            self.store.remove(id)
+        })
+    }
+
+    fn status(&self, id: &VmId) -> Result<VmStatus, DriverError> {
+        self.status_of(id)
+    }
+
+    fn list(&self) -> Result<Vec<VmStatus>, DriverError> {
+        let mut vms = Vec::new();
+        for id in self.store.ids()? {
+            match self.status_of(&id) {
+                Ok(status) => vms.push(status),
+                // Unregistered, or deleted meanwhile.
+                Err(DriverError::Illegal { source: IllegalTransition { state: None, .. }, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(vms)
+    }
+
+    fn losses(&self, id: &VmId, operation: Operation) -> Result<Vec<Loss>, DriverError> {
+        self.with(id, operation, |record, _| self.store.losses(record, operation))
+    }
+
+    fn set_cpu_share(&self, id: &VmId, share: CpuShare) -> Result<(), DriverError> {
+        if !self.monitor.capabilities().cpu_share {
+            let what = "change a VM's share of the processors";
+            return Err(DriverError::Unsupported { driver: self.monitor.name(), what });
+        }
+        self.store.lock(id, || {
+            self.settle(id)?;
+            let (mut record, state) = self.store.known(id)?;
+            record.cpu_share = share;
+            self.store.write(&record)?;
+            match state {
+                State::Running => self.monitor.set_cpu_share(id, &self.store.folder(id), share),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn set_memory(&self, id: &VmId, bytes: u64) -> Result<(), DriverError> {
+        if !self.monitor.capabilities().memory {
+            let what = "change how much memory a VM may use";
+            return Err(DriverError::Unsupported { driver: self.monitor.name(), what });
+        }
+        self.with_running(id, |record, folder| {
+            let most = record.config.memory_bytes;
+            if !(1 << 20..=most).contains(&bytes) {
+                let what = format!("it can have 1 MiB to {most} bytes of memory, not {bytes}");
+                return Err(DriverError::Config { vm: id.clone(), what });
+            }
+            self.monitor.set_memory(id, folder, bytes)
+        })
+    }
+
+    fn console(&self, id: &VmId) -> Result<Option<SocketAddr>, DriverError> {
+        self.with_running(id, |record, folder| match record.config.console {
+            true => self.monitor.console(id, folder),
+            false => Ok(None),
+        })
+    }
+
+    fn ports(&self, id: &VmId) -> Result<Vec<Option<PortKind>>, DriverError> {
+        self.store.lock(id, || {
+            self.settle(id)?;
+            let (record, _) = self.store.known(id)?;
+            self.monitor.ports(&record, &self.store.folder(id))
+        })
+    }
+
+    fn files(&self, id: &VmId) -> Result<Vec<VmFile>, DriverError> {
+        self.store.lock(id, || {
+            self.settle(id)?;
+            let (record, state) = self.store.known(id)?;
+            if matches!(state, State::Running | State::Incoming) {
+                let source = IllegalTransition { state: Some(state), operation: Operation::Unregister };
+                return Err(DriverError::Illegal { vm: id.clone(), source });
+            }
+            self.store.files(&record)
+        })
+    }
+
+    fn hand_over(&self, id: &VmId) -> Result<(), DriverError> {
+        self.with(id, Operation::HandOver, |record, folder| {
+            let is_there = self.monitor.life(id, folder)? != Life::Absent;
+            if is_there && record.state == Some(State::Suspended) {
+                let what = "hand over a VM that is suspended in place";
+                return Err(DriverError::Unsupported { driver: self.monitor.name(), what });
+            }
+            if record.state == Some(State::Running) {
+                self.monitor.freeze(id, folder)?;
+            }
+            record.before = record.state;
+            self.put(record, State::Departed)
+        })
+    }
+
+    fn take_back(&self, id: &VmId) -> Result<State, DriverError> {
+        self.with(id, Operation::TakeBack, |record, folder| {
+            let before = record.before.take().unwrap_or(State::Stopped);
+            record.state = Some(before);
+            self.store.write(record)?;
+            if before == State::Running && self.monitor.life(id, folder)? == Life::Still {
+                self.monitor.go(id, folder)?;
+            }
+            self.settle(id)?;
+            Ok(self.store.known(id)?.1)
+        })
+    }
+
+    fn live(&self) -> Option<&dyn LiveMigration> {
+        self.maybe_live()
+    }
+}
+
+/// Drivers that can, give themselves.
+pub(crate) trait MaybeLive {
+    fn maybe_live(&self) -> Option<&dyn LiveMigration> {
+        None
+    }
+}
+
+/// The images that disks were made from need not be at every host.
+fn without_images(config: &VmConfig, error: DriverError) -> Result<(), DriverError> {
+    if config.disks.iter().all(|disk| disk.image.is_none()) {
+        return Err(error);
+    }
+    let mut config = config.clone();
+    config.disks.iter_mut().for_each(|disk| disk.image = None);
+    config.check()
+}
+
+fn unsupported_is_fine(error: DriverError) -> Result<(), DriverError> {
+    match error {
+        DriverError::Unsupported { .. } => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Something of a VM that is kept only as long as this process.
+#[cfg(any(feature = "namespace", feature = "qemu"))]
+pub(crate) struct PerVm<T>(std::sync::Mutex<std::collections::BTreeMap<VmId, T>>);
+
+#[cfg(any(feature = "namespace", feature = "qemu"))]
+impl<T> PerVm<T> {
+    pub(crate) fn new() -> Self {
+        Self(std::sync::Mutex::default())
+    }
+
+    pub(crate) fn insert(&self, id: &VmId, value: T) {
+        crate::store::locked(&self.0).insert(id.clone(), value);
+    }
+
+    pub(crate) fn remove(&self, id: &VmId) -> Option<T> {
+        crate::store::locked(&self.0).remove(id)
+    }
+}
