@@ -7,8 +7,8 @@ use ::vnet_core::encap::{HEADER, Header, Kind};
 use ::vnet_core::{HostName, Link, LinkKind, NetworkId, RuleVersion};
 use ::vnet_fwd::LinkTiming;
 use ::vnet_fwd::engine::Label;
-use ::vnet_fwd::link::message::{Close, Greeting, Incarnations, Pulse};
-use ::vnet_fwd::link::{Action, ConnectionId, LinkSet, Path};
+use ::vnet_fwd::link::message::{Close, Features, Greeting, Incarnations, Pulse};
+use ::vnet_fwd::link::{Action, ConnectionId, Departure, LinkSet, Path};
 
 /// The body of a link message.
 pub fn link_message(bytes: &[u8]) {
@@ -141,10 +141,12 @@ impl Daemon {
             },
             7 => {
                 let label = Label { network: NetworkId(0), version: RuleVersion(0), hop_limit: 64 };
-                let mut header = [0; HEADER];
-                let sent = self.links.stamp(peer, &label, self.now, &mut header).is_ok();
-                assert_eq!(sent, self.links.is_up(peer));
-                assert!(!sent || Header::decode(&header).is_ok());
+                let departure = self.links.departure(peer);
+                assert_eq!(departure.is_ok(), self.links.is_up(peer));
+                if let Ok(Departure { room, .. }) = departure {
+                    let mut datagram = vec![0; room.head + HEADER + 60 + room.tail];
+                    self.links.finish(peer, &label, Kind::Frame, self.now, &mut datagram);
+                }
             }
             _ => self.links.unreachable(address(peer), "refused", self.now),
         }
@@ -153,20 +155,21 @@ impl Daemon {
     fn receive(&mut self, peer: usize, message: &[u8]) {
         let path = self.path(peer);
         // Refusal is an answer like others.
-        let _ = self.links.receive(path, message, self.now);
+        let _ = self.links.receive(path, &mut message.to_vec(), self.now);
     }
 
     /// The peer answers the last message as a good daemon might, but for the
     /// bytes that the input changes.
     fn answer(&mut self, peer: usize, input: &mut Input<'_>) {
-        let kind = Kind::try_from(input.byte().unwrap_or(0) % 7 + 1).expect("1 to 7 are kinds");
+        let kind = Kind::try_from(input.byte().unwrap_or(0) % 9 + 1).expect("1 to 9 are kinds");
         let heard = Header::decode(&self.heard[peer]).ok();
         let echo = heard.map_or(0, |(header, _)| header.timestamp);
         let incarnations = Incarnations { sender: u64::from(input.byte().unwrap_or(0)), receiver: 1 };
         let body = match kind {
-            Kind::Frame | Kind::Probe => vec![0xff; 60],
+            Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Probe => vec![0xff; 60],
             Kind::Hello | Kind::HelloAck => {
-                Greeting { incarnations, echo, from: name(PEERS[peer].0), to: name("a") }.encode()
+                let (from, to) = (name(PEERS[peer].0), name("a"));
+                Greeting { incarnations, echo, from, to, features: Features::ALL }.encode()
             }
             Kind::Keepalive | Kind::KeepaliveAck => Pulse { incarnations, echo, delay: 1000 }.encode(),
             Kind::Close => {

@@ -9,7 +9,17 @@
 //! | 4 | 4 | network id |
 //! | 8 | 8 | sequence number |
 //! | 16 | 8 | send timestamp, nanoseconds of the sender's clock |
-//! | 24 | | payload: a frame ([`Kind::Frame`]) or a link message |
+//! | 24 | | payload: what the kind says |
+//!
+//! | kind | payload |
+//! | --- | --- |
+//! | 1 [`Kind::Frame`] | an Ethernet frame |
+//! | 2 to 6 | a link message |
+//! | 7 [`Kind::Probe`] | padding |
+//! | 8 [`Kind::PartialFrame`] | an Ethernet frame whose TCP or UDP checksum is yet to be filled in |
+//! | 9 [`Kind::SuperFrame`] | an offload header of 10 bytes, then an Ethernet frame of up to 64 KiB that is yet to be cut into segments |
+//!
+//! Kinds 8 and 9 go only to peers that have said that they take them.
 //!
 //! Integers are big-endian. Sequence numbers count the messages of one link in
 //! one direction from 0; timestamps are for differences only, since clocks of
@@ -44,6 +54,12 @@ pub enum Kind {
     Close = 6,
     /// Padding that was sent to measure the path, and goes no further.
     Probe = 7,
+    /// An Ethernet frame of a TCP or UDP packet, in whose checksum field is the
+    /// sum of the pseudo-header only.
+    PartialFrame = 8,
+    /// A virtio-net header, little-endian, and an Ethernet frame with the work
+    /// left that the header tells: over TCP links only.
+    SuperFrame = 9,
 }
 
 impl TryFrom<u8> for Kind {
@@ -58,8 +74,17 @@ impl TryFrom<u8> for Kind {
             5 => Self::KeepaliveAck,
             6 => Self::Close,
             7 => Self::Probe,
+            8 => Self::PartialFrame,
+            9 => Self::SuperFrame,
             kind => return Err(EncapError::UnknownKind { kind }),
         })
+    }
+}
+
+impl Kind {
+    /// Does it carry frames? Otherwise it is a message between daemons.
+    pub const fn is_frame(self) -> bool {
+        matches!(self, Self::Frame | Self::PartialFrame | Self::SuperFrame)
     }
 }
 
@@ -150,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn encode_then_decode_is_the_identity(
-            kind in 1_u8..=7, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
+            kind in 1_u8..=9, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
             payload in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let header = Header {

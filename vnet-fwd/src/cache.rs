@@ -135,15 +135,15 @@ impl Cache {
         None
     }
 
-    /// Counts a frame at a place that [`Cache::find`] or [`Cache::insert`] gave.
+    /// Counts frames at a place that [`Cache::find`] or [`Cache::insert`] gave.
     #[inline]
-    pub(crate) fn count(&mut self, at: usize, bytes: u64) -> Option<&mut Entry> {
+    pub(crate) fn count(&mut self, at: usize, frames: u64, bytes: u64) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(at)?.as_mut()?;
         if !entry.listed {
             entry.listed = true;
             self.counted.push(at as u32);
         }
-        entry.counts.frames += 1;
+        entry.counts.frames += frames;
         entry.counts.bytes += bytes;
         Some(entry)
     }
@@ -280,7 +280,7 @@ mod tests {
                                 cache.insert(key(n), epoch, route(n), &mut take)
                             }
                         };
-                        let entry = cache.count(at, 1).unwrap();
+                        let entry = cache.count(at, 1, 1).unwrap();
                         prop_assert_eq!(entry.key, key(n));
                         prop_assert_eq!(entry.route.interfaces as u32, n);
                         *counted.entry(n).or_default() += 1;

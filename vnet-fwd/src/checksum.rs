@@ -5,7 +5,7 @@
 /// `start` on. The field holds the sum of the pseudo-header, as Linux leaves it
 /// for the device to complete. `None`: there is no such field.
 pub(crate) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Option<()> {
-    let sum = fold(frame.get(start..)?);
+    let sum = sum(frame.get(start..)?);
     let field = frame.get_mut(start + offset..)?.first_chunk_mut::<2>()?;
     // Zero would say that there is no checksum (RFC 768); its other form doesn't.
     *field = match !sum {
@@ -16,12 +16,19 @@ pub(crate) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Option<
 }
 
 /// The ones' complement sum of `bytes` as 16-bit integers.
-fn fold(bytes: &[u8]) -> u16 {
-    let mut words = bytes.chunks_exact(2);
-    let mut sum: u64 = words.by_ref().map(|w| u64::from(u16::from_be_bytes([w[0], w[1]]))).sum();
-    if let [last] = words.remainder() {
-        sum += u64::from(*last) << 8;
-    }
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    // The sum does not depend on the byte order that it is taken in, but for
+    // being swapped at the end (RFC 1071, section 2), nor on the width.
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    sum += u64::from(u32::from_ne_bytes(last));
+    u16::from_be_bytes(fold(sum).to_ne_bytes())
+}
+
+/// Folds a sum of 16-bit integers into one.
+pub(crate) const fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -34,7 +41,21 @@ mod tests {
 
     use super::*;
 
+    /// As the standard says it.
+    fn naive(bytes: &[u8]) -> u16 {
+        let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        bytes.chunks(2).map(word).fold(0, |sum, word| {
+            let sum = sum + word;
+            (sum & 0xffff) + (sum >> 16)
+        }) as u16
+    }
+
     proptest! {
+        #[test]
+        fn sums_as_the_naive_loop_does(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(sum(&bytes), naive(&bytes));
+        }
+
         /// What a receiver checks: the sum over everything, the pseudo-header
         /// and the checksum included, is all ones.
         #[test]
@@ -45,9 +66,8 @@ mod tests {
             let offset = offset * 2; // as in all protocols
             frame[start + offset..][..2].copy_from_slice(&pseudo.to_be_bytes());
             complete(&mut frame, start, offset).unwrap();
-            let with_pseudo = u32::from(fold(&frame[start..])) + u32::from(pseudo);
-            let folded = (with_pseudo & 0xffff) + (with_pseudo >> 16);
-            prop_assert_eq!(folded, 0xffff);
+            let with_pseudo = u64::from(sum(&frame[start..])) + u64::from(pseudo);
+            prop_assert_eq!(fold(with_pseudo), 0xffff);
         }
 
         #[test]
@@ -62,6 +82,6 @@ mod tests {
     /// The example of RFC 1071, section 3.
     #[test]
     fn sums_as_the_standard_does() {
-        assert_eq!(fold(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+        assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
     }
 }

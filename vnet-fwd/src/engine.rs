@@ -19,15 +19,17 @@ pub struct FrameInfo {
     pub source: MacAddr,
     /// Where it goes.
     pub destination: MacAddr,
-    /// Its length in bytes.
+    /// Its length in bytes; of a super-frame, the lengths of its segments together.
     pub bytes: usize,
+    /// How many frames it is on a wire: one, or the segments of a super-frame.
+    pub frames: usize,
 }
 
 impl FrameInfo {
     /// Reads it from the frame; `None` if `frame` is no Ethernet frame.
     pub fn of(frame: &[u8]) -> Option<Self> {
         let view = Frame::parse(frame).ok()?;
-        Some(Self { source: view.source(), destination: view.destination(), bytes: frame.len() })
+        Some(Self { source: view.source(), destination: view.destination(), bytes: frame.len(), frames: 1 })
     }
 }
 
@@ -116,7 +118,7 @@ impl Forwarder {
         }
     }
 
-    /// Forwards one frame: calls `deliver` for each of its outputs, with the
+    /// Forwards one frame or super-frame: calls `deliver` for each of its outputs, with the
     /// label for those that are links.
     ///
     /// `deliver` returns why the output could not take the frame, if so; that
@@ -133,28 +135,29 @@ impl Forwarder {
             Some(at) => at,
             None => self.resolve(key),
         };
-        let Some(Entry { route, counts, .. }) = self.cache.count(at, frame.bytes as u64) else { return };
+        let (frames, bytes) = (frame.frames as u64, frame.bytes as u64);
+        let Some(Entry { route, counts, .. }) = self.cache.count(at, frames, bytes) else { return };
         let label = Label { network: key.network, version: route.version, hop_limit };
         let (interfaces, links) = route.outputs.split_at(route.interfaces);
         for reason in &route.lost {
-            self.drops.count(*reason);
+            self.drops.add(*reason, frames);
         }
         for port in interfaces {
             match deliver(*port, &label) {
                 Ok(()) => {
-                    counts.delivered_frames += 1;
-                    counts.delivered_bytes += frame.bytes as u64;
+                    counts.delivered_frames += frames;
+                    counts.delivered_bytes += bytes;
                 }
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => self.drops.add(reason, frames),
             }
         }
         if hop_limit == 0 {
-            self.drops.add(DropReason::HopLimit, links.len() as u64);
+            self.drops.add(DropReason::HopLimit, frames * links.len() as u64);
             return;
         }
         for port in links {
             if let Err(reason) = deliver(*port, &label) {
-                self.drops.count(reason);
+                self.drops.add(reason, frames);
             }
         }
     }
@@ -199,14 +202,14 @@ impl Forwarder {
             Ingress::Interface(port) => match self.ports.network_of(port) {
                 Some(network) => (port, network, None, self.hop_limit),
                 None => {
-                    self.drops.count(DropReason::NoInterface);
+                    self.drops.add(DropReason::NoInterface, frame.frames as u64);
                     return None;
                 }
             },
             Ingress::Link(port, header) => match header.hop_limit.checked_sub(1) {
                 Some(left) => (port, header.network, Some(header.rule_version), left),
                 None => {
-                    self.drops.count(DropReason::HopLimit);
+                    self.drops.add(DropReason::HopLimit, frame.frames as u64);
                     return None;
                 }
             },

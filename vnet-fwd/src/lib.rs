@@ -16,7 +16,7 @@
 //!
 //! let mut forwarder = Forwarder::new(book.reader(), 64, 1024, 1024);
 //! let [vm1, vm2] = [vm1, vm2].map(|name| forwarder.add_interface(name, network));
-//! let frame = FrameInfo { source: MacAddr::local(1), destination: MacAddr::local(2), bytes: 60 };
+//! let frame = FrameInfo { source: MacAddr::local(1), destination: MacAddr::local(2), bytes: 60, frames: 1 };
 //! let mut outputs = Vec::new();
 //! forwarder.forward(Ingress::Interface(vm1), frame, |port, _label| Ok(outputs.push(port)));
 //! assert_eq!(outputs, [vm2]);
@@ -32,6 +32,7 @@
 //! | [`book`], [`table`], [`publish`] | rule sets, compiled, and on their way to workers |
 //! | [`engine`], `cache` | what happens to a frame |
 //! | [`stats`], [`traffic`] | counters of drops and ports; the local traffic matrix |
+//! | [`offload`] | checksums and segments that the sender of a frame has left undone |
 //! | [`link`] | links between daemons |
 //! | [`secure`] | their encryption |
 //! | [`io`] | threads, sockets, devices, the clock |
@@ -44,6 +45,7 @@ pub mod engine;
 pub mod io;
 mod limit;
 pub mod link;
+pub mod offload;
 pub mod port;
 pub mod publish;
 pub mod secure;
@@ -54,7 +56,7 @@ mod trie;
 
 pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
-pub use io::{DataPlane, DataPlaneConfig, Event, PlaneError, Port, StartError, channel};
+pub use io::{DataPlane, DataPlaneConfig, Event, OffloadSwitches, PlaneError, Port, StartError, channel};
 pub use link::LinkTiming;
 pub use port::PortId;
 pub use publish::Reader;

@@ -152,13 +152,23 @@ pub struct PortCounters {
 impl PortCounters {
     /// Counts a frame taken from the port.
     pub fn received(&mut self, bytes: usize) {
-        self.received_frames += 1;
+        self.received_many(1, bytes);
+    }
+
+    /// Counts frames taken from the port, of `bytes` together.
+    pub fn received_many(&mut self, frames: usize, bytes: usize) {
+        self.received_frames += frames as u64;
         self.received_bytes += bytes as u64;
     }
 
     /// Counts a frame delivered to the port.
     pub fn sent(&mut self, bytes: usize) {
-        self.sent_frames += 1;
+        self.sent_many(1, bytes);
+    }
+
+    /// Counts frames delivered to the port, of `bytes` together.
+    pub fn sent_many(&mut self, frames: usize, bytes: usize) {
+        self.sent_frames += frames as u64;
         self.sent_bytes += bytes as u64;
     }
 }

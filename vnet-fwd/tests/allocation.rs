@@ -78,7 +78,8 @@ fn forward_all(forwarder: &mut Forwarder, [interface, link]: [PortId; 2]) -> u64
         timestamp: 0,
     };
     for n in 0..FLOWS {
-        let info = FrameInfo { source: MacAddr::local(9), destination: MacAddr::local(n), bytes: 1500 };
+        let info =
+            FrameInfo { source: MacAddr::local(9), destination: MacAddr::local(n), bytes: 1500, frames: 1 };
         for ingress in [Ingress::Interface(interface), Ingress::Link(link, header)] {
             forwarder.refresh();
             forwarder.forward(ingress, info, |_, _| {

@@ -287,7 +287,7 @@ impl Bench {
             ),
         };
         let (expected, version, hop_limit) = self.model.forward(&from, &frame);
-        let info = FrameInfo { source: frame.source, destination: frame.destination, bytes: 100 };
+        let info = FrameInfo { source: frame.source, destination: frame.destination, bytes: 100, frames: 1 };
         let mut outputs = Vec::new();
         self.forwarder.refresh();
         self.forwarder.forward(ingress, info, |port, label| {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vnet_core::encap::{DEFAULT_HOP_LIMIT, HEADER};
+use vnet_core::encap::{DEFAULT_HOP_LIMIT, HEADER, Kind};
 use vnet_core::{HostName, Link, LinkKind, NetworkId, RuleVersion};
 use vnet_fwd::Label;
-use vnet_fwd::link::{Action, ConnectionId, Inbound, LinkSet, LinkTiming, Path};
+use vnet_fwd::link::{Action, ConnectionId, Departure, Inbound, LinkSet, LinkTiming, Path};
 
 const LABEL: Label = Label { network: NetworkId(7), version: RuleVersion(3), hop_limit: DEFAULT_HOP_LIMIT };
 
@@ -242,9 +242,12 @@ impl World {
 
     fn receive(&mut self, n: usize, path: Path, message: &[u8]) {
         let node = &mut self.nodes[n];
-        if let Ok(Inbound::Frame { link: 0, header }) = node.links.receive(path, message, self.now) {
+        let mut datagram = message.to_vec();
+        if let Ok(Inbound::Frame { link: 0, header, payload }) =
+            node.links.receive(path, &mut datagram, self.now)
+        {
             assert_eq!((header.network, header.rule_version), (LABEL.network, LABEL.version));
-            node.frames.push(message[HEADER..].to_vec());
+            node.frames.push(datagram[payload].to_vec());
         }
         self.act(n);
     }
@@ -319,14 +322,12 @@ impl World {
 
     /// Sends a frame from `n` as the worker would.
     fn frame(&mut self, n: usize, payload: &[u8]) -> bool {
-        let mut header = [0; HEADER];
-        match self.nodes[n].links.stamp(0, &LABEL, self.now, &mut header) {
-            Ok(path) => {
-                self.send(n, path, [&header, payload].concat());
-                true
-            }
-            Err(_) => false,
-        }
+        let links = &mut self.nodes[n].links;
+        let Ok(Departure { path, room, .. }) = links.departure(0) else { return false };
+        let mut datagram = [&vec![0; room.head + HEADER][..], payload, &vec![0; room.tail]].concat();
+        links.finish(0, &LABEL, Kind::Frame, self.now, &mut datagram);
+        self.send(n, path, datagram);
+        true
     }
 
     fn why(&self, n: usize) -> String {
@@ -495,7 +496,7 @@ proptest! {
             if bytes.len() >= HEADER && kind < 7 && kind != 1 {
                 (bytes[0], bytes[1]) = (1, kind);
             }
-            let _ = world.nodes[0].links.receive(Path::Udp(from), &bytes, world.now);
+            let _ = world.nodes[0].links.receive(Path::Udp(from), &mut bytes, world.now);
             world.act(0);
         }
         world.run(ms(4_000));
@@ -601,7 +602,7 @@ fn refusals_are_few_whatever_strangers_send() {
     world.add_link(0, false);
     let mut answers = 0;
     for port in 1..20_000 {
-        let hello = {
+        let mut hello = {
             let mut stranger = LinkSet::new(host(1), u64::from(port), LinkTiming::default(), world.now);
             stranger.insert(0, Link { a: host(1), b: host(2), ..link(LinkKind::Udp, 0) }, world.now).unwrap();
             stranger.set_target(0, world.nodes[0].address, world.now);
@@ -609,7 +610,7 @@ fn refusals_are_few_whatever_strangers_send() {
             message
         };
         let from = SocketAddr::from(([10, 1, 1, 1], port));
-        assert!(world.nodes[0].links.receive(Path::Udp(from), &hello, world.now).is_err());
+        assert!(world.nodes[0].links.receive(Path::Udp(from), &mut hello, world.now).is_err());
         while world.nodes[0].links.poll_action().is_some() {
             answers += 1;
         }

@@ -57,7 +57,7 @@ impl Star {
                         Action::Send { path: Path::Udp(to), message } => {
                             self.messages += 1;
                             let (at, now) = (usize::from(to.port() - 7000), self.now);
-                            self.node(at).receive(Path::Udp(address(n)), &message, now).unwrap();
+                            self.node(at).receive(Path::Udp(address(n)), &mut message.clone(), now).unwrap();
                         }
                         Action::Down { .. } => self.downs += 1,
                         _ => {}

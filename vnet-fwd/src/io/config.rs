@@ -9,6 +9,31 @@ use vnet_core::{HostName, InterfaceName, LinkId};
 use crate::book::RuleError;
 use crate::link::LinkTiming;
 
+/// Which offloads a data plane uses where the kernel has them. All are on unless
+/// an operator turns them off to compare, or to get around a fault of a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffloadSwitches {
+    /// Ports hand over and take super-frames and frames without checksums.
+    pub ports: bool,
+    /// Peers may send those, too, if they are asked to by us.
+    pub links: bool,
+    /// The kernel cuts runs of datagrams (`UDP_SEGMENT`).
+    pub udp_segmentation: bool,
+    /// The kernel puts runs of datagrams together (`UDP_GRO`).
+    pub udp_coalescing: bool,
+    /// Many datagrams go in one system call (`sendmmsg`, `recvmmsg`).
+    pub batches: bool,
+}
+
+impl OffloadSwitches {
+    /// All are used.
+    pub const ON: Self =
+        Self { ports: true, links: true, udp_segmentation: true, udp_coalescing: true, batches: true };
+    /// None is.
+    pub const OFF: Self =
+        Self { ports: false, links: false, udp_segmentation: false, udp_coalescing: false, batches: false };
+}
+
 /// What a [`DataPlane`](super::DataPlane) is started with.
 #[derive(Clone, Debug)]
 pub struct DataPlaneConfig {
@@ -31,10 +56,12 @@ pub struct DataPlaneConfig {
     /// Keep when messages were sent and when they arrived, for
     /// [`DataPlane::take_arrivals`](super::DataPlane::take_arrivals).
     pub measure_paths: bool,
+    /// Which offloads are used.
+    pub offloads: OffloadSwitches,
 }
 
 impl DataPlaneConfig {
-    /// The defaults: no links, 65,536 address pairs, 65,536 cached flows.
+    /// The defaults: no links, 65,536 address pairs, 65,536 cached flows, all offloads.
     pub fn new(host: HostName) -> Self {
         Self {
             host,
@@ -45,6 +72,7 @@ impl DataPlaneConfig {
             traffic_capacity: 1 << 16,
             cache_capacity: 1 << 16,
             measure_paths: false,
+            offloads: OffloadSwitches::ON,
         }
     }
 }

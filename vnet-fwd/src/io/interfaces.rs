@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use vnet_core::InterfaceName;
 use vnet_core::control::{InterfaceSpec, InterfaceStatus, PortKind, PortState};
 
+use super::cargo::{Cargo, complete};
 use super::config::{Event, PlaneError};
 use super::port::Port;
 use super::sys::{Epoll, Interest};
 use super::token::Token;
+use crate::offload::Layout;
 use crate::stats::{DropReason, PortCounters};
 
 /// Pauses between tries to open a device: they double from the first to the last.
@@ -178,20 +180,37 @@ impl Interfaces {
         Some((interface.port.as_deref_mut()?, &mut interface.counters))
     }
 
-    /// Delivers a frame.
+    /// Delivers a frame or a super-frame; `scratch` has room for a frame. Fails
+    /// if all of it, or the rest, was refused.
     #[inline]
-    pub(crate) fn deliver(&mut self, index: usize, frame: &[u8]) -> Result<(), DropReason> {
+    pub(crate) fn deliver(
+        &mut self,
+        index: usize,
+        cargo: &Cargo<'_>,
+        scratch: &mut [u8],
+    ) -> Result<(), DropReason> {
         let Some(Some(interface)) = self.slots.get_mut(index) else { return Err(DropReason::NoInterface) };
-        let sent = match &mut interface.port {
-            Some(port) => port.send(frame),
-            None => {
-                interface.counters.send_errors += 1;
-                return Err(DropReason::InterfaceDown);
-            }
+        let Interface { port: Some(port), counters, .. } = interface else {
+            interface.counters.send_errors += 1;
+            return Err(DropReason::InterfaceDown);
+        };
+        let work = cargo.work();
+        let sent = if port.offloads().cover(&work) {
+            let mut headers = [0; Layout::MAX_HEADERS];
+            port.send_offloaded(&work.header(), &cargo.parts(&mut headers)).map(|()| {
+                let (frames, bytes) = cargo.frames_and_bytes();
+                counters.sent_many(frames, bytes);
+            })
+        } else {
+            cargo.each_frame(|length, checksum, write| {
+                let frame = &mut scratch[..length];
+                write(frame);
+                complete(frame, checksum);
+                port.send(frame).map(|()| counters.sent(length))
+            })
         };
         match sent {
             Ok(()) => {
-                interface.counters.sent(frame.len());
                 interface.fault = None;
                 Ok(())
             }

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bind;
+mod cargo;
 pub mod channel;
 mod commands;
 pub mod config;
@@ -11,14 +12,16 @@ mod outlets;
 mod packet;
 pub mod plane;
 pub mod port;
+mod queue;
 mod report;
 mod sys;
 mod tap;
 mod tcp;
 mod token;
+mod train;
 mod udp;
 mod worker;
 
-pub use config::{DataPlaneConfig, Event, PlaneError, StartError};
+pub use config::{DataPlaneConfig, Event, OffloadSwitches, PlaneError, StartError};
 pub use plane::DataPlane;
 pub use port::Port;

@@ -57,25 +57,26 @@ impl OpenError {
 /// `done` there.
 pub(crate) fn open_elsewhere(
     kind: PortKind,
+    offload: bool,
     done: impl FnOnce(Result<Box<dyn Port>, OpenError>) + Send + 'static,
 ) -> Result<(), OpenError> {
     std::thread::Builder::new()
         .name("vnet-open".to_owned())
         .stack_size(128 << 10)
-        .spawn(move || done(open_here(&kind)))
+        .spawn(move || done(open_here(&kind, offload)))
         .map(|_| ())
         .map_err(|source| OpenError::Thread { source })
 }
 
-fn open_here(kind: &PortKind) -> Result<Box<dyn Port>, OpenError> {
+fn open_here(kind: &PortKind, offload: bool) -> Result<Box<dyn Port>, OpenError> {
     match kind {
         PortKind::Tap { device, netns, create } => {
             enter(netns.as_deref())?;
-            Ok(Box::new(TapPort::open(device, *create)?))
+            Ok(Box::new(TapPort::open(device, *create, offload)?))
         }
         PortKind::Packet { device, netns } => {
             enter(netns.as_deref())?;
-            Ok(Box::new(PacketPort::open(device)?))
+            Ok(Box::new(PacketPort::open(device, offload)?))
         }
     }
 }

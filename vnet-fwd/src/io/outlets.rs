@@ -2,20 +2,25 @@
 
 use std::time::Instant;
 
-use vnet_core::encap::HEADER;
+use vnet_core::encap::{HEADER, Kind};
+use vnet_core::frame::MAX_FRAME;
+use vnet_core::{NetworkId, RuleVersion};
 
+use super::cargo::{Cargo, complete};
 use super::interfaces::Interfaces;
+use super::queue::SendQueue;
 use super::sys::Epoll;
 use super::tcp::{PREFIX, TcpLinks};
 use super::token::Token;
 use super::udp::{self, UdpLinks};
 use crate::engine::Label;
-use crate::link::{LinkSet, Path};
+use crate::link::{Departure, LinkSet, Path};
+use crate::offload::{Checksum, Layout, OFFLOAD_HEADER, Work};
 use crate::port::PortId;
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Drops};
 
-/// Room in front of a frame for what links put there.
-pub(crate) const HEADROOM: usize = PREFIX + HEADER;
+/// Room for any message with what links put around it.
+const SCRATCH: usize = PREFIX + HEADER + OFFLOAD_HEADER + MAX_FRAME + 128;
 
 pub(crate) struct Outlets {
     pub(crate) interfaces: Interfaces,
@@ -23,56 +28,162 @@ pub(crate) struct Outlets {
     pub(crate) udp: Option<UdpLinks>,
     pub(crate) tcp: Option<TcpLinks>,
     pub(crate) poller: Epoll,
+    /// Datagrams that wait for [`Outlets::flush`].
+    pub(crate) queue: SendQueue,
+    /// What could not be sent after it had been taken.
+    pub(crate) drops: Drops,
+    /// When this batch of frames was read.
+    pub(crate) now: Instant,
+    scratch: Box<[u8]>,
 }
 
 impl Outlets {
-    /// Sends one frame to one output. `packet` is the frame behind
-    /// [`HEADROOM`] bytes, which are overwritten.
+    pub(crate) fn new(
+        links: LinkSet,
+        udp: Option<UdpLinks>,
+        tcp: Option<TcpLinks>,
+        poller: Epoll,
+        now: Instant,
+    ) -> Self {
+        Self {
+            interfaces: Interfaces::default(),
+            links,
+            udp,
+            tcp,
+            poller,
+            queue: SendQueue::new(),
+            drops: Drops::default(),
+            now,
+            scratch: vec![0; SCRATCH].into(),
+        }
+    }
+
+    /// Delivers to one output. Datagrams may stay in the queue.
     #[inline]
     pub(crate) fn deliver(
         &mut self,
         port: PortId,
         label: &Label,
-        packet: &mut [u8],
+        cargo: &Cargo<'_>,
     ) -> Result<(), DropReason> {
-        if !port.is_link() {
-            return self.interfaces.deliver(port.index(), &packet[HEADROOM..]);
-        }
         let index = port.index();
-        let mut header = [0; HEADER];
-        let path = self.links.stamp(index, label, Instant::now(), &mut header)?;
-        packet[PREFIX..HEADROOM].copy_from_slice(&header);
-        self.send(index, path, packet)
+        if !port.is_link() {
+            return self.interfaces.deliver(index, cargo, &mut self.scratch);
+        }
+        let departure = self.links.departure(index)?;
+        match departure.path {
+            Path::Udp(_) => self.depart_udp(index, departure, label, cargo),
+            Path::Tcp(_) => self.depart_tcp(index, departure, label, cargo),
+        }
     }
 
-    /// Sends padding of `bytes` over the UDP link at `index`, to measure the path.
+    /// Sends padding of `bytes` over the UDP link at `index`, to measure the path:
+    /// at once and by itself, so that the spacing is its own.
     pub(crate) fn probe(&mut self, index: usize, bytes: usize) -> Result<(), DropReason> {
-        let mut packet = vec![0; HEADROOM + bytes];
-        let mut header = [0; HEADER];
-        let path = self.links.stamp_probe(index, Instant::now(), &mut header)?;
-        packet[PREFIX..HEADROOM].copy_from_slice(&header);
-        self.send(index, path, &mut packet)
-    }
-
-    #[inline]
-    fn send(&mut self, index: usize, path: Path, packet: &mut [u8]) -> Result<(), DropReason> {
-        let sent = match path {
-            Path::Udp(address) => match &self.udp {
-                Some(udp) => udp.send(&packet[PREFIX..], address).map_err(|error| udp::drop_reason(&error)),
-                None => Err(DropReason::LinkDown),
-            },
-            Path::Tcp(connection) => match &mut self.tcp {
-                Some(tcp) => {
-                    let token = Token::Connection(connection).into();
-                    tcp.send_frame(connection, token, packet, &self.poller)
-                }
-                None => Err(DropReason::LinkDown),
-            },
+        let Departure { path, room, .. } = self.links.departure(index)?;
+        let mut datagram = vec![0; room.head + HEADER + bytes + room.tail];
+        let label = Label { network: NetworkId::default(), version: RuleVersion::default(), hop_limit: 0 };
+        self.links.finish(index, &label, Kind::Probe, Instant::now(), &mut datagram);
+        let sent = match (path, &self.udp) {
+            (Path::Udp(to), Some(udp)) => udp.send(&datagram, to).map_err(|error| udp::drop_reason(&error)),
+            _ => Err(DropReason::LinkDown),
         };
         match sent {
-            Ok(()) => self.links.sent(index, packet.len() - PREFIX),
-            Err(_) => self.links.not_sent(index),
+            Ok(()) => self.links.sent(index, 1, datagram.len()),
+            Err(_) => self.links.not_sent(index, 1),
         }
         sent
+    }
+
+    /// Sends what waits.
+    pub(crate) fn flush(&mut self) {
+        if let Some(udp) = &mut self.udp {
+            self.queue.flush(udp, &mut self.links, &mut self.drops);
+        }
+    }
+
+    /// One datagram for each frame, so that the loss of one costs one.
+    fn depart_udp(
+        &mut self,
+        index: usize,
+        Departure { path, room, features }: Departure,
+        label: &Label,
+        cargo: &Cargo<'_>,
+    ) -> Result<(), DropReason> {
+        let (Path::Udp(to), Some(udp)) = (path, &mut self.udp) else { return Err(DropReason::LinkDown) };
+        let (now, links, queue, drops) = (self.now, &mut self.links, &mut self.queue, &mut self.drops);
+        cargo.each_frame(|length, checksum, write| {
+            let start = room.head + HEADER;
+            let total = start + length + room.tail;
+            if !queue.has_room(total) {
+                queue.flush(udp, links, drops);
+            }
+            let Some(datagram) = queue.next(index, to, total) else {
+                links.not_sent(index, 1);
+                return Err(DropReason::TooLong);
+            };
+            let frame = &mut datagram[start..start + length];
+            write(frame);
+            let kind = match checksum {
+                Checksum::Partial if features.partial_frames => Kind::PartialFrame,
+                _ => {
+                    complete(frame, checksum);
+                    Kind::Frame
+                }
+            };
+            links.finish(index, label, kind, now, datagram);
+            Ok(())
+        })?;
+        if queue.has_enough() {
+            queue.flush(udp, links, drops);
+        }
+        Ok(())
+    }
+
+    /// Whole, if the peer takes that: nothing gets lost on the way.
+    fn depart_tcp(
+        &mut self,
+        index: usize,
+        Departure { path, room, features }: Departure,
+        label: &Label,
+        cargo: &Cargo<'_>,
+    ) -> Result<(), DropReason> {
+        let (Path::Tcp(connection), Some(tcp)) = (path, &mut self.tcp) else {
+            return Err(DropReason::LinkDown);
+        };
+        let (now, links, poller, scratch) = (self.now, &mut self.links, &self.poller, &mut self.scratch);
+        let start = PREFIX + room.head + HEADER;
+        let mut send = |record: &mut [u8], kind| {
+            links.finish(index, label, kind, now, &mut record[PREFIX..]);
+            let sent = tcp.send_frame(connection, Token::Connection(connection).into(), record, poller);
+            match sent {
+                Ok(()) => links.sent(index, 1, record.len() - PREFIX),
+                Err(_) => links.not_sent(index, 1),
+            }
+            sent
+        };
+        let work = cargo.work();
+        if features.super_frames && matches!(work, Work::Segments(_)) {
+            let mut headers = [0; Layout::MAX_HEADERS];
+            let mut end = start + OFFLOAD_HEADER;
+            scratch[start..end].copy_from_slice(&work.header().encode());
+            for part in cargo.parts(&mut headers) {
+                scratch[end..end + part.len()].copy_from_slice(&part);
+                end += part.len();
+            }
+            return send(&mut scratch[..end + room.tail], Kind::SuperFrame);
+        }
+        cargo.each_frame(|length, checksum, write| {
+            let frame = &mut scratch[start..start + length];
+            write(frame);
+            let kind = match checksum {
+                Checksum::Partial if features.partial_frames => Kind::PartialFrame,
+                _ => {
+                    complete(frame, checksum);
+                    Kind::Frame
+                }
+            };
+            send(&mut scratch[..start + length + room.tail], kind)
+        })
     }
 }

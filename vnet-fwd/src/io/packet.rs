@@ -4,32 +4,31 @@ use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use smallvec::SmallVec;
+
 use super::open::OpenError;
 use super::port::Port;
 use super::sys;
-use crate::checksum;
-use crate::stats::{DropReason, Drops};
+use crate::offload::{OFFLOAD_HEADER, OffloadHeader, Offloads};
 
 /// Where a VLAN tag stands in a frame: behind the addresses.
 const VLAN_AT: usize = 12;
 
-/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum is still to be filled in.
-const NEEDS_CHECKSUM: u8 = 1;
+/// Length of a VLAN tag.
+const VLAN_TAG: u16 = 4;
 
 /// A packet socket (`packet(7)`), promiscuous, on one device.
 ///
 /// A virtual device may hand over frames whose checksum is still to be filled
-/// in, which is done here, and frames that are still to be cut into segments,
-/// which are dropped and counted as `unsegmented`: turn segmentation offload off
-/// on the device (`ethtool -K DEVICE tso off gso off gro off`).
+/// in, and super-frames; the kernel takes both for any device.
 pub(crate) struct PacketPort {
     socket: File,
-    unsegmented: u64,
+    offloads: Offloads,
 }
 
 impl PacketPort {
     /// Opens the device in this thread's network namespace.
-    pub(crate) fn open(device: &str) -> Result<Self, OpenError> {
+    pub(crate) fn open(device: &str, offload: bool) -> Result<Self, OpenError> {
         let named = || device.to_owned();
         let index = sys::device_index(device).ok_or_else(|| OpenError::NoDevice { device: named() })?;
         let refused = |what| move |source| OpenError::Refused { device: device.to_owned(), what, source };
@@ -37,7 +36,8 @@ impl PacketPort {
             return Err(OpenError::DeviceDown { device: named() });
         }
         let socket = sys::packet_socket(index).map_err(refused("opening a packet socket on it"))?;
-        Ok(Self { socket, unsegmented: 0 })
+        // (Datagrams of UDP only since 6.2, and there is no way to ask.)
+        Ok(Self { socket, offloads: Offloads { checksum: offload, tcp: offload, udp: false } })
     }
 }
 
@@ -47,37 +47,39 @@ impl Port for PacketPort {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut offload = [0; sys::OFFLOAD_HEADER];
-            let (length, vlan) = sys::receive_packet(&self.socket, &mut offload, buffer)?;
-            let [flags, segmentation, _, _, _, _, s0, s1, o0, o1] = offload;
-            if segmentation != 0 {
-                self.unsegmented += 1;
-                continue;
-            }
-            if flags & NEEDS_CHECKSUM != 0 {
-                let (start, offset) = (u16::from_ne_bytes([s0, s1]), u16::from_ne_bytes([o0, o1]));
-                // A field outside of the frame is the kernel's mistake; the
-                // receiver finds the checksum wrong.
-                let _ = checksum::complete(&mut buffer[..length], start.into(), offset.into());
-            }
-            return Ok(match vlan {
-                Some(tag) if length >= VLAN_AT && length + tag.len() <= buffer.len() => {
-                    buffer.copy_within(VLAN_AT..length, VLAN_AT + tag.len());
-                    buffer[VLAN_AT..][..tag.len()].copy_from_slice(&tag);
-                    length + tag.len()
-                }
-                _ => length,
-            });
-        }
+        self.receive_offloaded(buffer).map(|(length, _)| length)
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        let offload = [0; sys::OFFLOAD_HEADER];
-        self.socket.write_vectored(&[IoSlice::new(&offload), IoSlice::new(frame)]).map(|_| ())
+        self.send_offloaded(&OffloadHeader::default(), &[IoSlice::new(frame)])
     }
 
-    fn take_drops(&mut self, drops: &mut Drops) {
-        drops.add(DropReason::Unsegmented, std::mem::take(&mut self.unsegmented));
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    fn receive_offloaded(&mut self, buffer: &mut [u8]) -> io::Result<(usize, OffloadHeader)> {
+        let mut header = [0; OFFLOAD_HEADER];
+        let (length, vlan) = sys::receive_packet(&self.socket, &mut header, buffer)?;
+        let mut header = OffloadHeader::from_device(&header);
+        Ok(match vlan {
+            Some(tag) if length >= VLAN_AT && length + tag.len() <= buffer.len() => {
+                buffer.copy_within(VLAN_AT..length, VLAN_AT + tag.len());
+                buffer[VLAN_AT..][..tag.len()].copy_from_slice(&tag);
+                if header != OffloadHeader::default() {
+                    header.header_length = header.header_length.saturating_add(VLAN_TAG);
+                    header.checksum_start = header.checksum_start.saturating_add(VLAN_TAG);
+                }
+                (length + tag.len(), header)
+            }
+            _ => (length, header),
+        })
+    }
+
+    fn send_offloaded(&mut self, left: &OffloadHeader, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let header = left.to_device();
+        let mut all: SmallVec<[IoSlice<'_>; 96]> = SmallVec::from_iter([IoSlice::new(&header)]);
+        all.extend_from_slice(parts);
+        self.socket.write_vectored(&all).map(|_| ())
     }
 }

@@ -1,12 +1,17 @@
 //! What an interface must be able to do.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
+use crate::offload::{OffloadHeader, Offloads};
 use crate::stats::Drops;
 
 /// Where frames enter and leave: implement this to give a
 /// [`DataPlane`](super::DataPlane) a new kind of interface.
+///
+/// The first three methods are enough. The others have to do with super-frames
+/// and frames without checksums ([`offload`](crate::offload)), for a port that
+/// can give and take those.
 ///
 /// A port is owned by one worker. It must never block: an operation that can't
 /// go on fails with [`io::ErrorKind::WouldBlock`].
@@ -32,6 +37,28 @@ pub trait Port: Send {
     /// [`io::ErrorKind::WouldBlock`]: no room; the frame is dropped and counted.
     /// Any other error drops the frame, too, and the interface's status tells it.
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
+
+    /// What may be left undone in the frames that the port is given. By default
+    /// nothing: the frames for [`Port::send`] are as they would be on a wire.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+
+    /// As [`Port::receive`], for frames that are not all as they would be on a
+    /// wire: also says what is left to be done.
+    fn receive_offloaded(&mut self, buffer: &mut [u8]) -> io::Result<(usize, OffloadHeader)> {
+        self.receive(buffer).map(|length| (length, OffloadHeader::default()))
+    }
+
+    /// As [`Port::send`], for a frame that is given in parts and of which no more
+    /// is left to be done than [`Port::offloads`] allows. By default it is put
+    /// together and sent.
+    fn send_offloaded(&mut self, _left: &OffloadHeader, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        match parts {
+            [frame] => self.send(frame),
+            parts => self.send(&parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>()),
+        }
+    }
 
     /// Moves what the port has dropped by itself, since it was last asked, over
     /// to `drops`.

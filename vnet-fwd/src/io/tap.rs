@@ -1,26 +1,32 @@
 //! TAP devices.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+
+use smallvec::SmallVec;
 
 use super::open::OpenError;
 use super::port::Port;
 use super::sys;
+use crate::offload::{OFFLOAD_HEADER, OffloadHeader, Offloads};
 
 const TUN: &str = "/dev/net/tun";
 
-/// The user's end of a TAP device: whole frames, checksums filled in and
-/// segmented by the kernel, since no offload is asked for.
+/// The user's end of a TAP device, with the virtio-net header in front of each
+/// frame, so that the kernel hands over and takes super-frames; or without, where
+/// it has no such header or an operator doesn't want it.
 pub(crate) struct TapPort {
     file: File,
+    has_header: bool,
+    offloads: Offloads,
 }
 
 impl TapPort {
     /// Attaches to the TAP device in this thread's network namespace. Without
     /// `create` it must exist.
-    pub(crate) fn open(device: &str, create: bool) -> Result<Self, OpenError> {
+    pub(crate) fn open(device: &str, create: bool, offload: bool) -> Result<Self, OpenError> {
         let index = sys::device_index(device);
         if index.is_none() && !create {
             return Err(OpenError::NoDevice { device: device.to_owned() });
@@ -31,7 +37,8 @@ impl TapPort {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(TUN)
             .map_err(|source| OpenError::NoTun { source })?;
-        sys::attach_tap(&file, device).map_err(|source| OpenError::attaching(device, source))?;
+        let attached = sys::attach_tap(&file, device, offload);
+        attached.map_err(|source| OpenError::attaching(device, source))?;
         if !create && sys::device_index(device) != index {
             // The device went away after the first look, and attaching has made
             // another, which goes with the file.
@@ -44,8 +51,23 @@ impl TapPort {
                 source,
             })?;
         }
-        Ok(Self { file })
+        Ok(Self { offloads: best_offloads(&file, offload), has_header: offload, file })
     }
+}
+
+/// Asks the kernel to leave as much undone as it can; some of it is missing in
+/// older kernels.
+fn best_offloads(file: &File, wanted: bool) -> Offloads {
+    let none = Offloads::default();
+    let all = Offloads { checksum: true, tcp: true, udp: true };
+    let choices = if wanted { &[all, Offloads { udp: false, ..all }][..] } else { &[] };
+    let taken = choices.iter().find(|offloads| sys::set_tap_offloads(file, **offloads).is_ok());
+    taken.copied().unwrap_or_else(|| {
+        // A device that outlives its readers keeps what the last one asked for.
+        // This fails only where there is nothing to keep.
+        let _ = sys::set_tap_offloads(file, none);
+        none
+    })
 }
 
 impl Port for TapPort {
@@ -54,10 +76,34 @@ impl Port for TapPort {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
+        self.receive_offloaded(buffer).map(|(length, _)| length)
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.file.write(frame).map(|_| ())
+        self.send_offloaded(&OffloadHeader::default(), &[IoSlice::new(frame)])
+    }
+
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    fn receive_offloaded(&mut self, buffer: &mut [u8]) -> io::Result<(usize, OffloadHeader)> {
+        if !self.has_header {
+            return self.file.read(buffer).map(|length| (length, OffloadHeader::default()));
+        }
+        let mut header = [0; OFFLOAD_HEADER];
+        let parts = &mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+        let length = self.file.read_vectored(parts)?;
+        Ok((length.saturating_sub(OFFLOAD_HEADER), OffloadHeader::from_device(&header)))
+    }
+
+    fn send_offloaded(&mut self, left: &OffloadHeader, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        if !self.has_header {
+            return self.file.write_vectored(parts).map(|_| ());
+        }
+        let header = left.to_device();
+        let mut all: SmallVec<[IoSlice<'_>; 96]> = SmallVec::from_iter([IoSlice::new(&header)]);
+        all.extend_from_slice(parts);
+        self.file.write_vectored(&all).map(|_| ())
     }
 }

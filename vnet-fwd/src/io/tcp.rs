@@ -16,13 +16,14 @@ use vnet_core::frame::MAX_FRAME;
 use super::sys::{Epoll, Interest};
 use super::udp::canonical;
 use crate::link::ConnectionId;
+use crate::offload::OFFLOAD_HEADER;
 use crate::stats::DropReason;
 
 /// Length of the length in front of a message.
 pub(crate) const PREFIX: usize = 4;
 
 /// The longest message.
-const MAX_MESSAGE: usize = HEADER + MAX_FRAME;
+const MAX_MESSAGE: usize = HEADER + OFFLOAD_HEADER + MAX_FRAME;
 
 /// How many bytes of frames may wait for the kernel to take them. (The kernel's
 /// own buffer, which grows to megabytes, is before that.)

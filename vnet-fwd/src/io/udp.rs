@@ -4,30 +4,53 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::sys;
+use super::config::OffloadSwitches;
+use super::sys::{self, Incoming, Outgoing};
 use crate::stats::DropReason;
 
-/// Room for bursts: some 2,700 frames of 1500 bytes.
-const BUFFER: i32 = 4 << 20;
+/// Room for bursts: some 120 runs of datagrams, or 2,700 of 1500 bytes alone.
+const BUFFER: i32 = 8 << 20;
 
-/// A datagram that came.
-pub(crate) struct Datagram {
-    pub(crate) length: usize,
-    pub(crate) from: SocketAddr,
-    /// When it came, in nanoseconds of the time of day; `None`: nobody asked.
-    pub(crate) arrived_ns: Option<u64>,
-}
+/// Room for one datagram, or a run of them.
+const SLOT: usize = 1 << 16;
+
+/// How many datagrams are received at once where they come one by one.
+const RECEIVED_AT_ONCE: usize = 32;
+
+/// A run of at least so many bytes is worth a system call of its own, and what
+/// follows it would only push it out of the processor's cache.
+const LONG_RUN: usize = SLOT / 4;
 
 pub(crate) struct UdpLinks {
     socket: UdpSocket,
     is_v6: bool,
-    /// Does the kernel say when datagrams arrive?
-    is_stamped: bool,
+    /// Does the kernel cut runs of datagrams?
+    segmentation: bool,
+    batches: bool,
+    /// What to ask for next.
+    at_once: usize,
+}
+
+/// Room for what [`UdpLinks::receive`] gives.
+pub(crate) struct Arrivals {
+    pub(crate) buffer: Box<[u8]>,
+    pub(crate) messages: Vec<Incoming>,
+}
+
+impl Arrivals {
+    pub(crate) fn new() -> Self {
+        Self { buffer: vec![0; SLOT * RECEIVED_AT_ONCE].into(), messages: Vec::new() }
+    }
+
+    /// Where in the buffer the message `n` starts.
+    pub(crate) fn start(n: usize) -> usize {
+        n * SLOT
+    }
 }
 
 impl UdpLinks {
     /// Takes a socket over. `stamped`: the times of arrival are wanted.
-    pub(crate) fn new(socket: UdpSocket, stamped: bool) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket, switches: OffloadSwitches, stamped: bool) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         socket.set_nonblocking(true)?;
         sys::set_buffers(socket.as_fd(), BUFFER);
@@ -35,20 +58,30 @@ impl UdpLinks {
         if stamped {
             sys::stamp_arrivals(socket.as_fd())?;
         }
-        Ok(Self { socket, is_v6, is_stamped: stamped })
+        // Kernels before 5.0 don't have it.
+        let coalescing = switches.udp_coalescing && sys::set_receive_coalescing(socket.as_fd(), true).is_ok();
+        tracing::debug!(coalescing, "the kernel puts runs of datagrams together");
+        let OffloadSwitches { udp_segmentation: segmentation, batches, .. } = switches;
+        Ok(Self { socket, is_v6, segmentation, batches, at_once: 1 })
     }
 
-    /// Puts the next datagram into `buffer`; `None`: there is none at present.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
-        let received = match self.is_stamped {
-            true => sys::receive_datagram(self.socket.as_fd(), buffer),
-            false => self.socket.recv_from(buffer).map(|(length, from)| (length, from, None)),
-        };
-        match received {
-            Ok((length, from, arrived_ns)) => {
-                Ok(Some(Datagram { length, from: canonical(from), arrived_ns }))
+    /// Puts the datagrams that came next into `arrivals`; none: there are none
+    /// at present.
+    pub(crate) fn receive(&mut self, arrivals: &mut Arrivals) -> io::Result<()> {
+        let Arrivals { buffer, messages } = arrivals;
+        match sys::receive_datagrams(self.socket.as_fd(), buffer, SLOT, self.at_once, messages) {
+            Ok(()) => {
+                for message in messages.iter_mut() {
+                    message.from = canonical(message.from);
+                }
+                let long = messages.iter().any(|message| message.length >= LONG_RUN);
+                self.at_once = if long || !self.batches { 1 } else { RECEIVED_AT_ONCE };
+                Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                messages.clear();
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -61,8 +94,77 @@ impl UdpLinks {
         let to = self.native(to);
         match self.socket.send_to(datagram, to) {
             Ok(_) => Ok(()),
-            Err(error) if is_momentary(&error) || error.raw_os_error() == Some(libc::EMSGSIZE) => Err(error),
+            Err(error) if is_lasting(&error) => Err(error),
             Err(_) => self.socket.send_to(datagram, to).map(|_| ()),
+        }
+    }
+
+    /// Sends runs of datagrams, each of its `segment` bytes but perhaps the last,
+    /// in order. `done` is told for each of them, or several parts of each, how many
+    /// datagrams went, or that they did not.
+    pub(crate) fn send_runs<'a>(
+        &mut self,
+        runs: &[Outgoing<'a>],
+        mut done: impl FnMut(usize, usize, io::Result<()>),
+    ) {
+        let mut next = 0;
+        while next < runs.len() {
+            if self.segmentation {
+                let outgoing = |run: &Outgoing<'a>| {
+                    let segment = if run.datagrams() > 1 { run.segment } else { 0 };
+                    Outgoing { to: self.native(run.to), segment, bytes: run.bytes }
+                };
+                let most = if self.batches { sys::MOST_DATAGRAMS } else { 1 };
+                let messages: smallvec::SmallVec<[Outgoing<'_>; 8]> =
+                    runs[next..].iter().take(most).map(outgoing).collect();
+                match sys::send_datagrams(self.socket.as_fd(), &messages) {
+                    Ok(sent) => {
+                        for (n, run) in runs[next..next + sent].iter().enumerate() {
+                            done(next + n, run.datagrams(), Ok(()));
+                        }
+                        next += sent;
+                        continue;
+                    }
+                    // The device under the route can't complete checksums.
+                    Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                        tracing::info!("the kernel does not cut runs of datagrams: UDP_SEGMENT is off");
+                        self.segmentation = false;
+                    }
+                    // It may be of one datagram of the run, or an earlier one.
+                    Err(_) => {}
+                }
+            }
+            self.send_one_by_one(&runs[next], |sent, result| done(next, sent, result));
+            next += 1;
+        }
+    }
+
+    fn send_one_by_one(&self, run: &Outgoing<'_>, mut done: impl FnMut(usize, io::Result<()>)) {
+        let to = self.native(run.to);
+        let mut rest = run.bytes.chunks(run.segment.into()).peekable();
+        let mut tried_again = false;
+        while rest.peek().is_some() {
+            let most = if self.batches { sys::MOST_DATAGRAMS } else { 1 };
+            let messages: smallvec::SmallVec<[Outgoing<'_>; 8]> =
+                rest.clone().take(most).map(|bytes| Outgoing { to, bytes, segment: 0 }).collect();
+            match sys::send_datagrams(self.socket.as_fd(), &messages) {
+                Ok(sent) => {
+                    done(sent, Ok(()));
+                    rest.by_ref().take(sent).for_each(|_| ());
+                    tried_again = false;
+                }
+                Err(error) if is_momentary(&error) => {
+                    done(rest.count(), Err(error));
+                    return;
+                }
+                Err(error) if is_lasting(&error) || tried_again => {
+                    done(1, Err(error));
+                    rest.next();
+                    tried_again = false;
+                }
+                // Of an earlier datagram, as for `send`.
+                Err(_) => tried_again = true,
+            }
         }
     }
 
@@ -101,6 +203,11 @@ pub(crate) fn drop_reason(error: &io::Error) -> DropReason {
 
 fn is_momentary(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// Would trying again end in the same way?
+fn is_lasting(error: &io::Error) -> bool {
+    is_momentary(error) || error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// An IPv4 address that a socket for both families gives as IPv6, as IPv4.

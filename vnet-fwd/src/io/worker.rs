@@ -10,18 +10,19 @@ use vnet_core::HostName;
 use vnet_core::frame::MAX_FRAME;
 
 use super::bind::bind;
+use super::cargo::Cargo;
 use super::config::{DataPlaneConfig, Event, StartError};
-use super::interfaces::Interfaces;
 use super::open::{OpenError, open_elsewhere};
-use super::outlets::{HEADROOM, Outlets};
+use super::outlets::Outlets;
 use super::port::Port;
 use super::report::Reporter;
 use super::sys::{Epoll, EventFd, Interest, Ready};
 use super::tcp::{self, PREFIX, TcpLinks};
 use super::token::Token;
-use super::udp::UdpLinks;
-use crate::engine::{Forwarder, FrameInfo, Ingress};
-use crate::link::{Action, ConnectionId, Inbound, LinkSet, Path};
+use super::train::{self, Train};
+use super::udp::{Arrivals, UdpLinks};
+use crate::engine::{Forwarder, Ingress};
+use crate::link::{Action, ConnectionId, Features, LinkSet, Path};
 use crate::port::PortId;
 use crate::publish::Reader;
 use crate::stats::{DropReason, Drops};
@@ -35,6 +36,9 @@ pub(crate) type Observer = Box<dyn Fn(&Event) + Send>;
 
 /// How many frames are taken from one port before the others have their turn.
 const BATCH: usize = 64;
+
+/// After how many bytes from one port the others have their turn.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// How long no connection is accepted after the kernel could not give one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,8 +54,13 @@ pub(crate) struct Worker {
     address: Option<SocketAddr>,
     pub(super) forwarder: Forwarder,
     pub(super) outlets: Outlets,
-    /// Room for one frame with [`HEADROOM`].
+    offload_ports: bool,
+    /// Room for one frame.
     packet: Box<[u8]>,
+    /// Room for datagrams; made when there may be some.
+    arrivals: Option<Arrivals>,
+    /// The frames that came one after the other.
+    train: Train,
     /// Room for what one TCP connection gives at a time; made when there is one.
     stream: Vec<u8>,
     accept_again: Option<Instant>,
@@ -76,15 +85,17 @@ impl Worker {
         if let Some(wanted) = config.bind {
             let (socket, listener) = bind(wanted)?;
             address = Some(socket.local_addr().map_err(failed("asking for a socket's address"))?);
-            let socket =
-                UdpLinks::new(socket, config.measure_paths).map_err(failed("setting up the UDP socket"))?;
+            let socket = UdpLinks::new(socket, config.offloads, config.measure_paths)
+                .map_err(failed("setting up the UDP socket"))?;
             let listener = TcpLinks::new(listener).map_err(failed("setting up the TCP socket"))?;
             watch(socket.as_fd(), Token::Udp)?;
             watch(listener.as_fd(), Token::Listener)?;
             (udp, tcp) = (Some(socket), Some(listener));
         }
-        let DataPlaneConfig { host, incarnation, timing, .. } = config;
-        let links = LinkSet::new(host.clone(), incarnation, timing, Instant::now());
+        let DataPlaneConfig { host, incarnation, timing, offloads, .. } = config;
+        let now = Instant::now();
+        let features = if offloads.links { Features::ALL } else { Features::default() };
+        let links = LinkSet::new(host.clone(), incarnation, timing, now).with_features(features);
         let forwarder =
             Forwarder::new(rules, config.hop_limit, config.cache_capacity, config.traffic_capacity);
         Ok(Self {
@@ -96,8 +107,11 @@ impl Worker {
             reporter: Reporter::new(),
             address,
             forwarder,
-            outlets: Outlets { interfaces: Interfaces::default(), links, udp, tcp, poller },
-            packet: vec![0; HEADROOM + MAX_FRAME].into(),
+            arrivals: udp.is_some().then(Arrivals::new),
+            outlets: Outlets::new(links, udp, tcp, poller, now),
+            offload_ports: offloads.ports,
+            packet: vec![0; MAX_FRAME].into(),
+            train: Train::default(),
             stream: Vec::new(),
             accept_again: None,
             stopped: false,
@@ -172,14 +186,31 @@ impl Worker {
 
     fn read_interface(&mut self, index: usize) {
         let mut drops = Drops::default();
+        self.outlets.now = Instant::now();
+        let mut taken = 0;
         for _ in 0..BATCH {
             let Some((port, counters)) = self.outlets.interfaces.port(index) else { break };
-            match port.receive(&mut self.packet[HEADROOM..]) {
-                Ok(length) => {
-                    counters.received(length);
+            match port.receive_offloaded(&mut self.packet) {
+                Ok((length, header)) => {
                     let ingress = Ingress::Interface(PortId::interface(index));
-                    let packet = &mut self.packet[..HEADROOM + length];
-                    forward(&mut self.forwarder, &mut self.outlets, ingress, packet);
+                    let frame = &mut self.packet[..length];
+                    match header.work(frame) {
+                        Ok(work) => {
+                            let cargo = Cargo::Whole { work, frame };
+                            let (frames, bytes) = cargo.frames_and_bytes();
+                            counters.received_many(frames, bytes);
+                            train::forward(&mut self.forwarder, &mut self.outlets, ingress, &cargo);
+                        }
+                        Err(error) => {
+                            tracing::trace!(%error, "a device hands over a frame that can't be dealt with");
+                            counters.received(length);
+                            self.forwarder.count_drop(DropReason::Unsegmented);
+                        }
+                    }
+                    taken += length;
+                    if taken >= BATCH_BYTES {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -199,30 +230,56 @@ impl Worker {
             port.take_drops(&mut drops);
             self.forwarder.count_all(&drops);
         }
+        self.flush();
     }
 
     fn read_udp(&mut self, mut failures: bool) {
-        let now = Instant::now();
+        let Some(arrivals) = &mut self.arrivals else { return };
+        self.outlets.now = Instant::now();
+        let mut taken = 0;
         for _ in 0..BATCH {
-            let Some(udp) = &self.outlets.udp else { return };
-            let datagram = match udp.receive(&mut self.packet[PREFIX..]) {
-                Ok(Some(datagram)) => datagram,
-                Ok(None) => break,
+            let Some(udp) = &mut self.outlets.udp else { return };
+            match udp.receive(arrivals) {
+                Ok(()) if arrivals.messages.is_empty() => break,
+                Ok(()) => {}
                 Err(_) => {
                     failures = true;
                     continue;
                 }
-            };
-            let path = Path::Udp(datagram.from);
-            let packet = &mut self.packet[..PREFIX + datagram.length];
-            message(&mut self.forwarder, &mut self.outlets, path, packet, datagram.arrived_ns, now);
+            }
+            let Arrivals { buffer, messages } = &mut *arrivals;
+            for (n, message) in messages.iter().enumerate() {
+                let (mut start, end) = (Arrivals::start(n), Arrivals::start(n) + message.length);
+                if message.length == 0 {
+                    self.forwarder.count_drop(DropReason::TooLong);
+                }
+                while start < end {
+                    let next = end.min(start + message.segment);
+                    let (forwarder, outlets) = (&mut self.forwarder, &mut self.outlets);
+                    let (path, at) = (Path::Udp(message.from), message.arrived_ns);
+                    self.train.add(forwarder, outlets, path, buffer, start..next, at);
+                    start = next;
+                }
+                taken += message.length;
+            }
+            self.train.leave(&mut self.forwarder, &mut self.outlets, buffer);
+            if taken >= BATCH_BYTES {
+                break;
+            }
         }
         while failures
             && let Some(udp) = &self.outlets.udp
             && let Some((address, why)) = udp.next_failure()
         {
-            self.outlets.links.unreachable(address, &why, now);
+            self.outlets.links.unreachable(address, &why, self.outlets.now);
         }
+        self.flush();
+    }
+
+    /// Sends what waits for the end of a batch.
+    fn flush(&mut self) {
+        self.outlets.flush();
+        self.forwarder.count_all(&std::mem::take(&mut self.outlets.drops));
     }
 
     fn accept(&mut self) {
@@ -275,12 +332,16 @@ impl Worker {
         }
         let Some(tcp) = &mut self.outlets.tcp else { return Ok(()) };
         let Some(length) = tcp.read(id, &mut self.stream)? else { return Ok(()) };
+        self.outlets.now = now;
         let mut at = 0;
         while let Some(record) = tcp::first_record(&self.stream[at..length])? {
-            let packet = &mut self.stream[at..at + record];
-            message(&mut self.forwarder, &mut self.outlets, Path::Tcp(id), packet, None, now);
+            let (forwarder, outlets) = (&mut self.forwarder, &mut self.outlets);
+            let place = at + PREFIX..at + record;
+            self.train.add(forwarder, outlets, Path::Tcp(id), &mut self.stream, place, None);
             at += record;
         }
+        self.train.leave(&mut self.forwarder, &mut self.outlets, &self.stream);
+        self.flush();
         if let Some(tcp) = &mut self.outlets.tcp {
             tcp.keep(id, &self.stream[at..length]);
         }
@@ -340,7 +401,7 @@ impl Worker {
                 }
             });
             let started = match done {
-                Ok(done) => open_elsewhere(kind, done),
+                Ok(done) => open_elsewhere(kind, self.offload_ports, done),
                 Err(source) => Err(OpenError::Thread { source }),
             };
             if let Err(error) = started {
@@ -365,41 +426,5 @@ impl Worker {
             }
             self.reporter.add(&event, now);
         }
-    }
-}
-
-/// Takes a message, behind [`PREFIX`] bytes, that came over a link's `path`, and
-/// that the kernel took in at `arrived_ns`.
-fn message(
-    forwarder: &mut Forwarder,
-    outlets: &mut Outlets,
-    path: Path,
-    packet: &mut [u8],
-    arrived_ns: Option<u64>,
-    now: Instant,
-) {
-    let inbound = outlets.links.receive(path, &packet[PREFIX..], now);
-    if let (Ok(Inbound::Frame { link, header } | Inbound::Probe { link, header }), Some(arrived_ns)) =
-        (&inbound, arrived_ns)
-    {
-        outlets.links.arrived(*link, header, packet.len() - PREFIX, arrived_ns);
-    }
-    match inbound {
-        Ok(Inbound::Frame { link, header }) => {
-            forward(forwarder, outlets, Ingress::Link(PortId::link(link), header), packet);
-        }
-        Ok(Inbound::Probe { .. } | Inbound::Handled) => {}
-        Err(reason) => forwarder.count_drop(reason),
-    }
-}
-
-/// Forwards the frame behind [`HEADROOM`] bytes.
-#[inline]
-fn forward(forwarder: &mut Forwarder, outlets: &mut Outlets, ingress: Ingress, packet: &mut [u8]) {
-    // Once for each frame, so that rules published before it was read apply to it.
-    forwarder.refresh();
-    match FrameInfo::of(&packet[HEADROOM..]) {
-        Some(info) => forwarder.forward(ingress, info, |port, label| outlets.deliver(port, label, packet)),
-        None => forwarder.count_drop(DropReason::Malformed),
     }
 }

@@ -129,6 +129,7 @@ impl Link {
             echo: 0,
             from: cx.host.clone(),
             to: self.peer.clone(),
+            features: cx.features,
         };
         cx.send(self, path, Kind::Hello, &greeting.encode());
     }

@@ -10,7 +10,7 @@ use vnet_core::encap::{Header, Kind};
 use vnet_core::{HostName, LinkId, NetworkId, RuleVersion};
 
 use super::machine::Link;
-use super::message::{Close, CloseReason, Incarnations};
+use super::message::{Close, CloseReason, Features, Incarnations};
 use super::set::{Action, ConnectionId};
 use super::timing::LinkTiming;
 
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) timing: LinkTiming,
     /// How many links there are.
     pub(super) links: usize,
+    /// What this daemon takes.
+    pub(super) features: Features,
     pub(super) origin: Instant,
     pub(super) rng: StdRng,
     pub(super) next_connection: u64,
@@ -56,6 +58,7 @@ impl Shared {
             incarnation,
             timing: timing.at_least_a_millisecond(),
             links: 0,
+            features: Features::ALL,
             // A second back, so that no message has the timestamp 0, which means none.
             origin: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
             rng: StdRng::seed_from_u64(incarnation),
@@ -71,6 +74,7 @@ impl Shared {
             incarnation: self.incarnation,
             timing: self.timing,
             keepalive: self.timing.keepalive.max(PROBES_APART * self.links as u32),
+            features: self.features,
             origin: self.origin,
             rng: &mut self.rng,
             next_connection: &mut self.next_connection,
@@ -86,6 +90,7 @@ pub(super) struct Context<'a> {
     pub(super) timing: LinkTiming,
     /// Time between keepalives, with as many links as there are.
     pub(super) keepalive: Duration,
+    pub(super) features: Features,
     origin: Instant,
     rng: &'a mut StdRng,
     next_connection: &'a mut u64,

@@ -23,7 +23,7 @@ impl LinkSet {
         let bytes = HEADER + body.len();
         let numbers = (header.sequence, header.timestamp);
         match header.kind {
-            Kind::Frame | Kind::Probe => {}
+            Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Probe => {}
             Kind::Hello | Kind::HelloAck => {
                 let greeting = Greeting::decode(body).map_err(|_| DropReason::BadMessage)?;
                 self.greeting(path, &greeting, header, bytes, now)?;

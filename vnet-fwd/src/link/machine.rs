@@ -21,7 +21,7 @@ use vnet_core::encap::Kind;
 use super::arrivals::Log;
 use super::attempt::Attempt;
 use super::context::{Context, Path};
-use super::message::{Close, CloseReason, Greeting, Incarnations, Pulse};
+use super::message::{Close, CloseReason, Features, Greeting, Incarnations, Pulse};
 use super::set::ConnectionId;
 use crate::stats::PortCounters;
 
@@ -30,6 +30,8 @@ use crate::stats::PortCounters;
 pub(super) struct Session {
     pub(super) path: Path,
     pub(super) incarnation: u64,
+    /// What the peer takes.
+    pub(super) features: Features,
     /// Our clock when it began, in nanoseconds.
     started: u64,
     /// When the peer's last message that we know to be heard was sent by us.
@@ -49,6 +51,7 @@ pub(super) struct Session {
 pub(super) struct Candidate {
     pub(super) path: Path,
     incarnation: u64,
+    features: Features,
     since: Instant,
 }
 
@@ -167,7 +170,7 @@ impl Link {
                 self.drop_candidate(cx);
             }
             let incarnation = hello.incarnations.sender;
-            self.candidate = Some(Candidate { path, incarnation, since: cx.now });
+            self.candidate = Some(Candidate { path, incarnation, features: hello.features, since: cx.now });
             self.yield_dialling(path, cx);
         }
         let greeting = Greeting {
@@ -175,6 +178,7 @@ impl Link {
             echo: timestamp,
             from: cx.host.clone(),
             to: self.peer.clone(),
+            features: cx.features,
         };
         cx.send(self, path, Kind::HelloAck, &greeting.encode());
     }
@@ -193,7 +197,7 @@ impl Link {
             if matches!(path, Path::Tcp(c) if attempt.connection.is_none_or(|(own, _)| own != c)) {
                 return;
             }
-            self.establish(path, sender, cx);
+            self.establish(path, sender, ack.features, cx);
         }
         self.hear(timestamp, ack.echo, 0, cx);
         // So that the peer has its proof at once.
@@ -213,8 +217,8 @@ impl Link {
             return false;
         }
         let sender = pulse.incarnations.sender;
-        if self.candidate.is_some_and(|c| c.path == path && c.incarnation == sender) {
-            self.establish(path, sender, cx);
+        if let Some(candidate) = self.candidate.filter(|c| c.path == path && c.incarnation == sender) {
+            self.establish(path, sender, candidate.features, cx);
         }
         let Some(session) = self.session.as_mut().filter(|s| s.incarnation == sender) else { return false };
         if session.path != path {
@@ -236,7 +240,7 @@ impl Link {
     /// A frame came from the candidate's path: the peer is up, so it has heard us.
     pub(super) fn on_candidate_frame(&mut self, cx: &mut Context<'_>) {
         if let Some(candidate) = self.candidate {
-            self.establish(candidate.path, candidate.incarnation, cx);
+            self.establish(candidate.path, candidate.incarnation, candidate.features, cx);
         }
     }
 
@@ -297,7 +301,7 @@ impl Link {
         self.target.or(self.learned)
     }
 
-    fn establish(&mut self, path: Path, incarnation: u64, cx: &mut Context<'_>) {
+    fn establish(&mut self, path: Path, incarnation: u64, features: Features, cx: &mut Context<'_>) {
         let old = self.session.take();
         let restarted = old.as_ref().is_some_and(|s| s.incarnation != incarnation);
         if let Some(old) = &old
@@ -318,6 +322,7 @@ impl Link {
         self.session = Some(Session {
             path,
             incarnation,
+            features,
             started: cx.clock(),
             proven: cx.now,
             probe: cx.now + self.pause_between_probes(cx),

@@ -3,14 +3,15 @@
 //!
 //! | kind | body |
 //! | --- | --- |
-//! | `Hello`, `HelloAck` | incarnations (16), echo (8), name of the sender's host, name of the receiver's |
+//! | `Hello`, `HelloAck` | incarnations (16), echo (8), name of the sender's host, name of the receiver's, features (1) |
 //! | `Keepalive`, `KeepaliveAck` | incarnations (16), echo (8), delay (8) |
 //! | `Close` | incarnations (16), echo (8), reason (1), text |
 //!
 //! *Incarnations* are two numbers: the sender's, and the receiver's as the sender
 //! knows it (0: not at all). *Echo* is the timestamp of the message that is
 //! answered, or 0; *delay* is the time in nanoseconds from when that message
-//! came. A name or text is a byte with its length, then UTF-8. Integers are
+//! came. *Features* tells what the sender takes beyond plain frames ([`Features`]);
+//! if it is missing, nothing. A name or text is a byte with its length, then UTF-8. Integers are
 //! big-endian. Bytes after the body are ignored, for later versions to use.
 
 use vnet_core::HostName;
@@ -41,6 +42,35 @@ pub struct Incarnations {
     pub receiver: u64,
 }
 
+/// What a daemon takes over a link beyond plain frames.
+///
+/// | bit | kind of message |
+/// | --- | --- |
+/// | 0 | [`PartialFrame`](vnet_core::encap::Kind::PartialFrame) |
+/// | 1 | over TCP: [`SuperFrame`](vnet_core::encap::Kind::SuperFrame) |
+///
+/// Other bits are ignored, for later versions to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Frames whose TCP or UDP checksum is yet to be filled in.
+    pub partial_frames: bool,
+    /// Super-frames that are yet to be cut.
+    pub super_frames: bool,
+}
+
+impl Features {
+    /// All that this version has.
+    pub const ALL: Self = Self { partial_frames: true, super_frames: true };
+
+    fn to_bits(self) -> u8 {
+        u8::from(self.partial_frames) | u8::from(self.super_frames) << 1
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        Self { partial_frames: bits & 1 != 0, super_frames: bits & 2 != 0 }
+    }
+}
+
 /// `Hello` and `HelloAck`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
@@ -52,6 +82,8 @@ pub struct Greeting {
     pub from: HostName,
     /// The host that the sender wants.
     pub to: HostName,
+    /// What the sender takes.
+    pub features: Features,
 }
 
 /// `Keepalive` and `KeepaliveAck`.
@@ -118,6 +150,7 @@ impl Greeting {
         let mut out = start(self.incarnations, self.echo);
         put_text(&mut out, self.from.as_str());
         put_text(&mut out, self.to.as_str());
+        out.push(self.features.to_bits());
         out
     }
 
@@ -125,7 +158,10 @@ impl Greeting {
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         let mut reader = Fields(body);
         let (incarnations, echo) = reader.start()?;
-        Ok(Self { incarnations, echo, from: reader.name()?, to: reader.name()? })
+        let (from, to) = (reader.name()?, reader.name()?);
+        // An earlier version sends none.
+        let features = reader.bytes::<1>().map_or(Features::default(), |[bits]| Features::from_bits(bits));
+        Ok(Self { incarnations, echo, from, to, features })
     }
 }
 
@@ -224,8 +260,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn greetings_survive(incarnations in incarnations(), echo: u64, from in host(), to in host()) {
-            let greeting = Greeting { incarnations, echo, from, to };
+        fn greetings_survive(
+            incarnations in incarnations(), echo: u64, from in host(), to in host(), bits in 0_u8..4,
+        ) {
+            let features = Features::from_bits(bits);
+            let greeting = Greeting { incarnations, echo, from, to, features };
             prop_assert_eq!(Greeting::decode(&greeting.encode()), Ok(greeting));
         }
 
@@ -249,7 +288,9 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail_without_panic(body in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(greeting) = Greeting::decode(&body) {
-                prop_assert!(body.starts_with(&greeting.encode()));
+                // But for features, which may be missing or from a later version.
+                let encoded = greeting.encode();
+                prop_assert!(body.starts_with(&encoded[..encoded.len() - 1]));
             }
             if let Ok(pulse) = Pulse::decode(&body) {
                 prop_assert!(body.starts_with(&pulse.encode()));

@@ -9,6 +9,7 @@ mod arrivals;
 mod attempt;
 mod context;
 mod dispatch;
+mod frames;
 mod machine;
 pub mod message;
 mod set;
@@ -17,5 +18,7 @@ mod timing;
 
 pub use arrivals::{Arrival, Arrivals};
 pub use context::Path;
-pub use set::{Action, ConnectionId, Inbound, LinkSet};
+pub use frames::{Departure, Inbound, Room};
+pub use message::Features;
+pub use set::{Action, ConnectionId, LinkSet};
 pub use timing::LinkTiming;

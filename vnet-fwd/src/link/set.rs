@@ -5,18 +5,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vnet_core::control::{LinkStatus, PortState};
-use vnet_core::encap::{HEADER, Header, Kind};
-use vnet_core::{HostName, LinkId, LinkKind, NetworkId, RuleVersion};
+use vnet_core::encap::Header;
+use vnet_core::{HostName, LinkId, LinkKind};
 
 use super::arrivals::Arrivals;
-use super::context::{Path, Shared, nanoseconds};
+use super::context::{Path, Shared};
 use super::machine::Link;
-use super::message::CloseReason;
+use super::message::{CloseReason, Features};
 use super::status;
 use super::timing::LinkTiming;
-use crate::engine::Label;
 use crate::limit::RateLimit;
-use crate::stats::DropReason;
 
 /// How many accepted connections may be waiting to say which link they are of.
 const MAX_STRANGERS: usize = 1024;
@@ -60,27 +58,6 @@ pub enum Action {
         /// What was seen.
         why: String,
     },
-}
-
-/// What a message was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inbound {
-    /// A frame of an up link, behind this header.
-    Frame {
-        /// The index of the link.
-        link: usize,
-        /// The header.
-        header: Header,
-    },
-    /// Padding of an up link, sent to measure the path.
-    Probe {
-        /// The index of the link.
-        link: usize,
-        /// The header.
-        header: Header,
-    },
-    /// A message between daemons; it has been dealt with.
-    Handled,
 }
 
 pub(super) struct Slot {
@@ -127,6 +104,14 @@ impl LinkSet {
         }
     }
 
+    /// The same links, which tell their peers that they take `features` (rather
+    /// than all of them).
+    #[must_use]
+    pub fn with_features(mut self, features: Features) -> Self {
+        self.shared.features = features;
+        self
+    }
+
     /// The link at `index`.
     pub fn get(&self, index: usize) -> Option<&vnet_core::Link> {
         self.slot(index).map(|link| &link.spec)
@@ -167,40 +152,6 @@ impl LinkSet {
         }
     }
 
-    /// Takes a message that came over `path`. The error says why it counts as dropped.
-    #[inline]
-    pub fn receive(&mut self, path: Path, message: &[u8], now: Instant) -> Result<Inbound, DropReason> {
-        let (header, body) = Header::decode(message).map_err(|_| DropReason::BadMessage)?;
-        if !matches!(header.kind, Kind::Frame | Kind::Probe) {
-            return self.receive_control(path, header, body, now).map(|()| Inbound::Handled);
-        }
-        let index = self.index_at(path);
-        if let Some(index) = index
-            && let Some(Some(Slot { link, .. })) = self.slots.get_mut(index)
-        {
-            if let Some(session) = &mut link.session
-                && session.path == path
-            {
-                session.newest = session.newest.max(header.sequence);
-                link.counters.received(message.len());
-                return Ok(match header.kind {
-                    Kind::Probe => Inbound::Probe { link: index, header },
-                    _ => Inbound::Frame { link: index, header },
-                });
-            }
-            if link.candidate.is_some_and(|c| c.path == path) {
-                link.counters.received(message.len());
-                self.with(index, now, |link, cx| link.on_candidate_frame(cx));
-                return Ok(match header.kind {
-                    Kind::Probe => Inbound::Handled,
-                    _ => Inbound::Frame { link: index, header },
-                });
-            }
-        }
-        self.refuse(path, CloseReason::NoSession, header.timestamp, now);
-        Err(DropReason::UnknownPeer)
-    }
-
     /// Keeps the arrival of a message of `bytes` for [`LinkSet::take_arrivals`].
     #[inline]
     pub fn arrived(&mut self, index: usize, header: &Header, bytes: usize, arrived_ns: u64) {
@@ -221,74 +172,6 @@ impl LinkSet {
                 entries: link.arrivals.take(),
             })
             .collect()
-    }
-
-    /// Writes the header of a frame for the link at `index`, and says where to
-    /// send both.
-    #[inline]
-    pub fn stamp(
-        &mut self,
-        index: usize,
-        label: &Label,
-        now: Instant,
-        header: &mut [u8; HEADER],
-    ) -> Result<Path, DropReason> {
-        self.stamp_as(Kind::Frame, index, label, now, header)
-    }
-
-    /// As [`LinkSet::stamp`], for padding that measures the path.
-    pub fn stamp_probe(
-        &mut self,
-        index: usize,
-        now: Instant,
-        header: &mut [u8; HEADER],
-    ) -> Result<Path, DropReason> {
-        let label = Label { network: NetworkId::default(), version: RuleVersion::default(), hop_limit: 0 };
-        self.stamp_as(Kind::Probe, index, &label, now, header)
-    }
-
-    #[inline]
-    fn stamp_as(
-        &mut self,
-        kind: Kind,
-        index: usize,
-        label: &Label,
-        now: Instant,
-        header: &mut [u8; HEADER],
-    ) -> Result<Path, DropReason> {
-        let Some(Some(Slot { link, .. })) = self.slots.get_mut(index) else {
-            return Err(DropReason::NoLink);
-        };
-        let Some(path) = link.path() else {
-            link.counters.send_errors += 1;
-            return Err(DropReason::LinkDown);
-        };
-        *header = Header {
-            kind,
-            hop_limit: label.hop_limit,
-            rule_version: label.version,
-            network: label.network,
-            sequence: link.sequence,
-            timestamp: nanoseconds(self.shared.origin, now),
-        }
-        .encode();
-        link.sequence += 1;
-        Ok(path)
-    }
-
-    /// Counts a stamped frame of `bytes` that was sent.
-    #[inline]
-    pub fn sent(&mut self, index: usize, bytes: usize) {
-        if let Some(Some(slot)) = self.slots.get_mut(index) {
-            slot.link.counters.sent(bytes);
-        }
-    }
-
-    /// Counts a stamped frame that could not be sent.
-    pub fn not_sent(&mut self, index: usize) {
-        if let Some(Some(slot)) = self.slots.get_mut(index) {
-            slot.link.counters.send_errors += 1;
-        }
     }
 
     /// Names a connection that was accepted; `None`: close it, there are too

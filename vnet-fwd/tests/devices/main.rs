@@ -211,21 +211,29 @@ fn virtual_machines_talk_over_packet_sockets_on_veth() {
 }
 
 #[test]
-fn what_wants_segmentation_is_counted_as_such() {
+fn super_frames_of_a_device_are_cut_for_ports_that_do_not_take_them() {
     let [daemon, vm] = [NetNs::new(), NetNs::new()];
     vm.add_veth("eth0", &daemon, "host0");
-    let (plane, _end) = bridged(packet(&daemon, "host0"));
+    let (plane, end) = bridged(packet(&daemon, "host0"));
     wait_up(&plane);
     vm.add_address("eth0", Ipv4Addr::new(10, 7, 0, 1));
     let socket = vm.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.set_broadcast(true).unwrap();
     segment(&socket, 500);
-    let unsegmented =
-        || plane.drops().unwrap().into_iter().find(|d| d.reason == "unsegmented").unwrap().frames;
-    wait_for("it is counted", || {
-        socket.send_to(&[1; 5000], (Ipv4Addr::new(10, 7, 0, 255), 9)).unwrap();
-        unsegmented() > 0
+    let payload: Vec<u8> = (0..5000_u32).map(|n| (n / 500) as u8).collect();
+    let mut heard = Vec::new();
+    wait_for("the datagrams come one by one", || {
+        socket.send_to(&payload, (Ipv4Addr::new(10, 7, 0, 255), 9)).unwrap();
+        heard.extend(std::iter::from_fn(|| end.receive_within(Duration::from_millis(20))));
+        heard.retain(|frame: &Vec<u8>| frame[12..14] == [8, 0] && frame.len() == 542);
+        heard.len() >= 10
     });
+    for (n, frame) in heard[..10].iter().enumerate() {
+        assert!(frame[42..].iter().all(|byte| usize::from(*byte) == n), "datagram {n}: {frame:?}");
+        let layout = vnet_fwd::offload::Layout::of(frame).unwrap();
+        assert!(layout.is_exact(frame) && layout.verify_checksum(frame), "datagram {n}: {frame:?}");
+    }
+    assert!(plane.drops().unwrap().iter().all(|drop| drop.reason != "unsegmented" || drop.frames == 0));
 }
 
 /// Has the kernel cut what is sent into datagrams of `bytes` (`UDP_SEGMENT`).
