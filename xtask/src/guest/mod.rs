@@ -78,12 +78,15 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Downloads the package that Debian's newest cloud kernel is in, and unpacks it.
 fn unpack_kernel(work: &Path) -> anyhow::Result<PathBuf> {
-    let depends = text(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
-    let package = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("linux-image")))
-        .context("apt-cache knows no linux-image-cloud-amd64; run `apt-get update`, on Debian for amd64")?;
-    text(Command::new("apt-get").args(["download", "-qq", package]).current_dir(work))?;
+    let package = match kernel_package() {
+        Ok(package) => package,
+        // Lists that were never fetched, or are too old to name it.
+        Err(_) => {
+            text(Command::new("apt-get").args(["update", "-qq"]))?;
+            kernel_package()?
+        }
+    };
+    text(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(work))?;
     let package = fs::read_dir(work)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -91,6 +94,17 @@ fn unpack_kernel(work: &Path) -> anyhow::Result<PathBuf> {
     let unpacked = work.join("unpacked");
     text(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
     Ok(unpacked)
+}
+
+/// The name of the package that Debian's newest cloud kernel is in.
+fn kernel_package() -> anyhow::Result<String> {
+    let depends = text(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
+    let package = depends.lines().find_map(|line| {
+        line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("linux-image"))
+    });
+    package
+        .map(str::to_owned)
+        .context("apt-cache knows no linux-image-cloud-amd64; is this Debian for amd64?")
 }
 
 /// The kernel's image and the folder of its modules.
