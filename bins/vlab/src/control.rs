@@ -10,7 +10,7 @@ use vnet_core::HostName;
 use crate::emulator::Shared;
 use crate::error::LabError;
 use crate::spec::LabSpec;
-use crate::wan::{Counters, Figures, NicId, PipeId, SiteId, Strays, Wan};
+use crate::wan::{Counters, CrossTraffic, Figures, NicId, PipeId, SiteId, Strays, Wan};
 
 /// A handle on the emulated network. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -57,6 +57,18 @@ impl WanControl {
         self.shared.change(|wan, now| {
             for pipe in pipes {
                 wan.set(now, pipe, figures);
+            }
+        });
+        Ok(())
+    }
+
+    /// Sets the traffic of others between two sites, or two hosts with a path of
+    /// their own, in each direction.
+    pub fn set_cross_traffic(&self, a: &str, b: &str, traffic: Option<CrossTraffic>) -> Result<(), LabError> {
+        let pipes = self.pipes(a, b)?;
+        self.shared.change(|wan, now| {
+            for pipe in pipes {
+                wan.set_cross(now, pipe, traffic);
             }
         });
         Ok(())

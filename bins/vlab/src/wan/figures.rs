@@ -127,6 +127,8 @@ pub struct Counters {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of others that came through ([`CrossTraffic`](super::CrossTraffic)).
+    pub cross_bytes: u64,
     /// Frames dropped because the queue was full.
     pub dropped_full: u64,
     /// Frames lost by chance.

@@ -33,6 +33,7 @@
 //! assert_eq!(out[0].0, b);
 //! ```
 
+mod cross;
 mod figures;
 mod pipe;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use std::time::Instant;
 use serde::Serialize;
 use vnet_core::MacAddr;
 
+pub use cross::{CrossArrivals, CrossTraffic};
 pub use figures::{Counters, Figures, QueueLimit};
 use pipe::{Due, Passing, Pipe, Target};
 
@@ -165,6 +167,13 @@ impl Wan {
             _ => return false,
         }
         self.add_pipe(id, figures);
+        true
+    }
+
+    /// Sets the traffic of others through a pipe. False: no such pipe.
+    pub fn set_cross(&mut self, now: Instant, id: PipeId, traffic: Option<CrossTraffic>) -> bool {
+        let Some(&index) = self.ids.get(&id) else { return false };
+        self.pipes[index].set_cross(now, traffic);
         true
     }
 

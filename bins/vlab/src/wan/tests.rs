@@ -299,3 +299,73 @@ proptest! {
         }
     }
 }
+
+/// Sends frames of ours for ten seconds, and gives what came of them and of the others'.
+fn beside_others(load: f64, arrivals: CrossArrivals, frames: u64) -> (Counters, f64) {
+    let mut bench = Bench::new(path(10, MS));
+    let start = bench.now;
+    let traffic = CrossTraffic::new(load, arrivals);
+    assert!(bench.wan.set_cross(start, PipeId::Sites(WEST, EAST), Some(traffic)));
+    let mut waits = Duration::ZERO;
+    for n in 0..frames {
+        let sent = bench.now - bench.start;
+        bench.send(A, mac(C), 1250, n as u8);
+        bench.run(Duration::from_secs(10) / frames as u32);
+        if let Some((at, ..)) = bench.arrived.last() {
+            waits += at.saturating_sub(sent);
+        }
+    }
+    bench.run(MS);
+    (bench.path(), waits.as_secs_f64() / frames as f64)
+}
+
+#[test]
+fn others_take_their_share_and_make_us_wait() {
+    for arrivals in [CrossArrivals::Poisson, CrossArrivals::Pareto(1.9)] {
+        for load in [0.2, 0.5, 0.8] {
+            let (counters, _) = beside_others(load, arrivals, 100);
+            let share = counters.cross_bytes as f64 * 8.0 / 10e6 / 10.0;
+            assert!((share - load).abs() < 0.06, "{arrivals:?}: {share} instead of {load}");
+            assert_eq!(counters.frames, 100, "{arrivals:?}: we need a hundredth");
+        }
+    }
+    let wait = |load| beside_others(load, CrossArrivals::Poisson, 100).1;
+    // The mean wait of an M/D/1 queue: load / (1 - load) / 2 services of 1.2 ms.
+    let (none, half, much) = (wait(0.0), wait(0.5), wait(0.8));
+    assert!((half - none - 0.6e-3).abs() < 0.3e-3, "{half} {none}");
+    assert!((much - none - 2.4e-3).abs() < 1.2e-3, "{much} {none}");
+}
+
+#[test]
+fn others_and_we_share_what_the_pipe_carries() {
+    // We offer all of it, they 60 %: what is too much is lost, by either.
+    let (counters, _) = beside_others(0.6, CrossArrivals::Poisson, 10_000);
+    let total = (counters.bytes + counters.cross_bytes) as f64 * 8.0 / 10.0;
+    assert!((total / 10e6 - 1.0).abs() < 0.01, "{total}");
+    assert!(counters.dropped_full > 0);
+}
+
+#[test]
+fn others_stop_when_told_and_do_not_outlive_a_cut() {
+    let mut bench = Bench::new(path(10, MS));
+    let pipe = PipeId::Sites(WEST, EAST);
+    let traffic = CrossTraffic::new(0.9, CrossArrivals::Poisson);
+    assert!(bench.wan.set_cross(bench.now, pipe, Some(traffic)));
+    bench.run(Duration::from_secs(1));
+    bench.wan.set_cut(pipe, true);
+    bench.run(Duration::from_secs(1));
+    bench.wan.set_cut(pipe, false);
+    bench.send(A, mac(C), 1250, 1);
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.bytes_at(C), 1250);
+    assert!(bench.wan.set_cross(bench.now, pipe, None));
+    let before = bench.path().cross_bytes;
+    assert!(before > 0);
+    bench.run(Duration::from_secs(1));
+    bench.send(A, mac(C), 1250, 2);
+    let sent = bench.now - bench.start;
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.arrived.last().unwrap().0 - sent, Duration::from_micros(10 + 1000 + 1000 + 10));
+    assert!(bench.path().cross_bytes - before < 100_000, "but for what was in the queue");
+    assert!(!bench.wan.set_cross(bench.now, PipeId::Nics(A, B), None));
+}
