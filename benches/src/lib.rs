@@ -1,6 +1,8 @@
 //! What the measurements share.
 #![forbid(unsafe_code)]
 
+pub mod wren;
+
 use std::time::Duration;
 
 /// The median of some times; zero of none.

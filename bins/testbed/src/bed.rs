@@ -35,7 +35,8 @@ pub struct Testbed {
     lab: Lab,
     proxy: HostName,
     places: BTreeMap<InterfaceName, HostName>,
-    star_links: bool,
+    /// Further arguments for daemons.
+    flags: Vec<String>,
 }
 
 impl Testbed {
@@ -45,15 +46,16 @@ impl Testbed {
     /// The program must have called [`dispatch`](crate::dispatch) and
     /// [`vlab::enter`] before.
     pub fn start(spec: &LabSpec) -> Result<Self, Error> {
-        Self::start_with(spec, true)
+        Self::start_with_flags(spec, &[])
     }
 
     /// As [`Testbed::start`], but daemons make no link to the Proxy by themselves.
     pub fn start_unlinked(spec: &LabSpec) -> Result<Self, Error> {
-        Self::start_with(spec, false)
+        Self::start_with_flags(spec, &["--star-link", "none"])
     }
 
-    fn start_with(spec: &LabSpec, star_links: bool) -> Result<Self, Error> {
+    /// As [`Testbed::start`], with further arguments for the daemons.
+    pub fn start_with_flags(spec: &LabSpec, flags: &[&str]) -> Result<Self, Error> {
         let lab = Lab::build(spec)?;
         // What the daemons of an earlier test bed of this process left.
         match std::fs::remove_dir_all(state_dir()) {
@@ -70,7 +72,8 @@ impl Testbed {
             });
         };
         let places = BTreeMap::new();
-        let mut bed = Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places, star_links };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut bed = Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places, flags };
         // The Proxy first, so that the others need not try twice.
         bed.start_daemon(&proxy)?;
         bed.wait_for_socket(&proxy)?;
@@ -204,9 +207,7 @@ impl Testbed {
         } else {
             flag("--proxy", format!("{proxy}:{CONTROL_PORT}"));
         }
-        if !self.star_links {
-            flag("--star-link", "none".into());
-        }
+        arguments.extend(self.flags.iter().cloned());
         let process = machine.spawn_logged(&mut Role::Daemon.command(arguments), "vnetd")?;
         self.daemons.insert(host.clone(), process);
         Ok(())

@@ -68,6 +68,7 @@ pub(crate) enum Command {
     Bound(command::bound::Options),
     Status(command::status::Options),
     Traffic(command::traffic::Options),
+    Paths(command::paths::Options),
     Completions(command::completions::Options),
     /// Be a daemon: the program vnetd
     #[command(hide = true, disable_help_flag = true)]

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Bound(options) => command::bound::run(&global, &options),
         Command::Status(options) => command::status::run(&global, &options),
         Command::Traffic(options) => command::traffic::run(&global, &options),
+        Command::Paths(options) => command::paths::run(&global, &options),
         Command::Completions(options) => command::completions::run(&options),
         Command::Daemon(options) => return command::daemon::run(options),
     };

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use vnet_core::{HostName, LinkKind};
 
-use crate::config::{self, Config, ConfigError, Role};
+use crate::config::{self, ClockError, Config, ConfigError, Role};
 use crate::io::{log, runtime};
 
 /// Run a VNET daemon
@@ -58,6 +59,15 @@ struct Flags {
     /// How often to report traffic, in Hz
     #[arg(long, value_name = "HZ")]
     traffic_rate: Option<f64>,
+    /// Infer neither what the application does nor what the paths can do
+    #[arg(long)]
+    no_inference: bool,
+    /// Read a host's times as if its clock were wrong (for laboratories)
+    #[arg(long = "clock-error", value_name = "NAME=SECONDS,PPM", value_parser = parse_clock_error, hide = true)]
+    clock_errors: Vec<(HostName, ClockError)>,
+    /// Keep what arrived over links in files here (for work on estimators)
+    #[arg(long, value_name = "DIR", hide = true)]
+    keep_arrivals: Option<PathBuf>,
     /// Check the configuration and the flags, and stop
     #[arg(long)]
     check: bool,
@@ -138,6 +148,9 @@ impl Flags {
         config.dns &= !flags.no_dns;
         config.state_dir = flags.state_dir.or(config.state_dir).filter(|_| !flags.ephemeral);
         config.metrics = flags.metrics.or(config.metrics);
+        config.inference &= !flags.no_inference;
+        config.keep_arrivals = flags.keep_arrivals.or(config.keep_arrivals);
+        config.clock_errors.extend(flags.clock_errors);
         config.traffic_rate = flags.traffic_rate.or(config.traffic_rate);
         match config.problems() {
             problems if problems.is_empty() => Ok(config),
@@ -151,6 +164,18 @@ fn parse_proxy(text: &str) -> Result<Role, String> {
         return Ok(Role::Proxy);
     }
     config::check_host_port(text).map(|()| Role::Member { proxy: text.to_owned() })
+}
+
+fn parse_clock_error(text: &str) -> Result<(HostName, ClockError), String> {
+    let form = "write the error as NAME=SECONDS,PPM";
+    let (name, error) = text.split_once('=').ok_or(form)?;
+    let (ahead, ppm) = error.split_once(',').ok_or(form)?;
+    let ahead = ahead.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let error = ClockError {
+        ahead: ahead.ok_or("the seconds are a number of at least 0")?,
+        fast_ppm: ppm.parse().map_err(|_| "the drift is a whole number of millionths")?,
+    };
+    Ok((name.parse().map_err(|error: vnet_core::name::NameError| error.to_string())?, error))
 }
 
 fn parse_peer(text: &str) -> Result<(HostName, String), String> {

@@ -187,6 +187,8 @@ fn number_of_request(request: &Request) -> u16 {
         Request::Ping => 19,
         Request::Shutdown => 20,
         Request::ListDownLinks => 21,
+        Request::Paths => 22,
+        Request::Probe(_) => 23,
     }
 }
 
@@ -201,6 +203,7 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         Request::AddInterface(spec) => put(class, number, spec, out),
         Request::DeleteInterface(name) => put(class, number, name, out),
         Request::TrafficView(network) => put(class, number, network, out),
+        Request::Probe(train) => put(class, number, train, out),
         Request::Batch(requests) => {
             put_batch_length(class, number, requests.len(), out)?;
             for request in requests {
@@ -228,7 +231,8 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         | Request::Traffic
         | Request::Ping
         | Request::Shutdown
-        | Request::ListDownLinks => Ok(()),
+        | Request::ListDownLinks
+        | Request::Paths => Ok(()),
     }?;
     Ok(number)
 }
@@ -268,6 +272,8 @@ fn take_request(input: &mut Input<'_>, may_nest: bool) -> Result<Request, CodecE
         19 => Request::Ping,
         20 => Request::Shutdown,
         21 => Request::ListDownLinks,
+        22 => Request::Paths,
+        23 => Request::Probe(input.take()?),
         number => return Err(CodecError::UnknownMessage { class: "request", number }),
     })
 }
@@ -284,6 +290,7 @@ fn number_of_response(response: &Response) -> u16 {
         Ok(Reply::TrafficView(_)) => 7,
         Ok(Reply::Batch(_)) => 8,
         Ok(Reply::Registered { .. }) => 9,
+        Ok(Reply::Paths(_)) => 10,
     }
 }
 
@@ -299,6 +306,7 @@ fn put_response(response: &Response, out: &mut Vec<u8>) -> Result<u16, CodecErro
         Ok(Reply::Status(status)) => put(class, number, status, out),
         Ok(Reply::Traffic(report)) => put(class, number, report, out),
         Ok(Reply::TrafficView(view)) => put(class, number, view, out),
+        Ok(Reply::Paths(paths)) => put(class, number, paths, out),
         Ok(Reply::Batch(responses)) => {
             put_batch_length(class, number, responses.len(), out)?;
             for response in responses {
@@ -330,6 +338,7 @@ fn take_response(input: &mut Input<'_>, may_nest: bool) -> Result<Response, Code
             let (proxy, daemons) = input.take()?;
             Ok(Reply::Registered { proxy, daemons })
         }
+        10 => Ok(Reply::Paths(input.take()?)),
         number => return Err(CodecError::UnknownMessage { class: "reply", number }),
     })
 }
@@ -346,6 +355,10 @@ fn put_notice(notice: &Notice, out: &mut Vec<u8>) -> Result<u16, CodecError> {
             2
         }
         Notice::Heartbeat => 3,
+        Notice::Paths(reports) => {
+            put(class, 4, reports, out)?;
+            4
+        }
     })
 }
 
@@ -354,6 +367,7 @@ fn take_notice(input: &mut Input<'_>) -> Result<Notice, CodecError> {
         1 => Notice::Traffic(input.take()?),
         2 => Notice::Peer(input.take()?),
         3 => Notice::Heartbeat,
+        4 => Notice::Paths(input.take()?),
         number => return Err(CodecError::UnknownMessage { class: "notice", number }),
     })
 }

@@ -11,8 +11,11 @@ use crate::mac::MacAddr;
 use crate::name::{HostName, InterfaceName};
 use crate::network::{NetworkId, RuleVersion};
 use crate::rule::Rule;
+use crate::units::Bandwidth;
 
-use super::status::{DaemonStatus, InterfaceStatus, LinkStatus, RuleStatus, TrafficReport, TrafficView};
+use super::status::{
+    DaemonStatus, InterfaceStatus, LinkStatus, PathReport, PathStatus, RuleStatus, TrafficReport, TrafficView,
+};
 
 /// Anything that crosses a control connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +181,33 @@ pub enum Request {
     Shutdown,
     /// \[21\] The links that are down, answered with [`Reply::Links`]: few, where all are many.
     ListDownLinks,
+    /// \[22\] What is known of the paths between hosts; the Proxy knows.
+    Paths,
+    /// \[23\] Send padding to measure a path by that nobody uses.
+    Probe(ProbeTrain),
+}
+
+/// Padding that measures the path to a neighbour: a burst, which shows the
+/// capacity, and then a steady stream, which shows what others leave of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTrain {
+    /// The neighbour; there must be a UDP link to it.
+    pub peer: HostName,
+    /// Full packets at once; at most [`ProbeTrain::MAX_BURST`].
+    pub burst: u32,
+    /// The rate of the stream, which is about the available bandwidth or more to
+    /// be of use; `None`: no stream.
+    pub rate: Option<Bandwidth>,
+    /// How long the stream is, in milliseconds; at most [`ProbeTrain::MAX_MS`].
+    pub for_ms: u32,
+}
+
+impl ProbeTrain {
+    /// The most packets in a burst.
+    pub const MAX_BURST: u32 = 256;
+
+    /// The longest stream, in milliseconds.
+    pub const MAX_MS: u32 = 1000;
 }
 
 /// What a daemon answers.
@@ -206,6 +236,8 @@ pub enum Reply {
         /// All daemons that it knows.
         daemons: Vec<PeerAddress>,
     },
+    /// \[10\] The paths, ordered by their ends.
+    Paths(Vec<PathStatus>),
 }
 
 /// News that want no answer.
@@ -217,6 +249,8 @@ pub enum Notice {
     Peer(PeerAddress),
     /// \[3\] A sign of life.
     Heartbeat,
+    /// \[4\] What a daemon has found out of paths that end at it.
+    Paths(Vec<PathReport>),
 }
 
 /// What kind of failure.

@@ -27,10 +27,10 @@ mod tests;
 
 pub use codec::{CodecError, Decoder, MAX_BATCH, MAX_RECORD, VERSION, decode, encode};
 pub use message::{
-    Body, ControlError, Envelope, ErrorKind, InterfaceSpec, LinkSpec, Notice, PeerAddress, PortKind, Reply,
-    Request, Response, RuleEntry,
+    Body, ControlError, Envelope, ErrorKind, InterfaceSpec, LinkSpec, Notice, PeerAddress, PortKind,
+    ProbeTrain, Reply, Request, Response, RuleEntry,
 };
 pub use status::{
-    DaemonStatus, DropCounter, InterfaceStatus, LinkStatus, PortState, RuleStatus, TrafficEntry,
-    TrafficReport, TrafficView,
+    DaemonStatus, DropCounter, InterfaceStatus, LinkStatus, PathReport, PathStatus, PortState, RateEstimate,
+    RuleStatus, TrafficEntry, TrafficReport, TrafficView,
 };

@@ -7,6 +7,7 @@ use crate::mac::MacAddr;
 use crate::name::HostName;
 use crate::network::{NetworkId, RuleVersion};
 use crate::rule::Rule;
+use crate::units::Bandwidth;
 
 use super::message::InterfaceSpec;
 
@@ -177,4 +178,59 @@ pub struct TrafficView {
     pub changes: u64,
     /// How long ago the last change was reported, in milliseconds.
     pub changed_ms_ago: Option<u64>,
+}
+
+/// A rate that most likely is `value`, and between `low` and `high` in 95 of 100 cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateEstimate {
+    /// The least that is likely.
+    pub low: Bandwidth,
+    /// The best estimate.
+    pub value: Bandwidth,
+    /// The most that is likely.
+    pub high: Bandwidth,
+}
+
+/// What a daemon has found out of the path from another daemon's host to its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathReport {
+    /// Where the path begins.
+    pub from: HostName,
+    /// Where it ends: the daemon that reports.
+    pub to: HostName,
+    /// What the slowest link on it can carry; `None`: unknown.
+    pub capacity: Option<RateEstimate>,
+    /// What the traffic of others leaves of that; `None`: unknown.
+    pub available: Option<RateEstimate>,
+    /// The highest rate that the path has been seen to carry lately.
+    pub carried: Bandwidth,
+    /// Packets that did not wait: when they were sent by the sender's clock, and
+    /// how much later they arrived by the receiver's, in nanoseconds.
+    pub envelope: Vec<(u64, i64)>,
+    /// How many stretches of traffic the rates are from.
+    pub stretches: u32,
+    /// How old the latest of them is, in milliseconds; `None`: there is none.
+    pub age_ms: Option<u64>,
+}
+
+/// What is known of the path from one host to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Where it begins.
+    pub from: HostName,
+    /// Where it ends.
+    pub to: HostName,
+    /// What the slowest link on it can carry; `None`: unknown.
+    pub capacity: Option<RateEstimate>,
+    /// What the traffic of others leaves of that; `None`: unknown, as a rule
+    /// since the application sends too little to tell.
+    pub available: Option<RateEstimate>,
+    /// The highest rate that the path has been seen to carry lately: there is
+    /// at least so much.
+    pub carried: Bandwidth,
+    /// One-way latency in microseconds: half of the round trip of a packet that
+    /// meets no other; `None`: unknown.
+    pub latency_us: Option<u64>,
+    /// How old the latest evidence of the rates is, in milliseconds; `None`: there is none.
+    pub age_ms: Option<u64>,
 }

@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 
 use super::*;
 use crate::strategies::{destination, host_name, interface, mac, source};
-use crate::{Action, EdgeRef, HostName, Link, LinkId, LinkKind, NetworkId, Rule, RuleVersion};
+use crate::{Action, Bandwidth, EdgeRef, HostName, Link, LinkId, LinkKind, NetworkId, Rule, RuleVersion};
 
 fn network() -> impl Strategy<Value = NetworkId> {
     any::<u32>().prop_map(NetworkId)
@@ -170,6 +170,51 @@ fn view() -> impl Strategy<Value = TrafficView> {
         })
 }
 
+fn bandwidth() -> impl Strategy<Value = Bandwidth> {
+    (0_u64..1 << 40).prop_map(Bandwidth::from_bits_per_second)
+}
+
+fn rate() -> impl Strategy<Value = RateEstimate> {
+    (bandwidth(), bandwidth(), bandwidth()).prop_map(|(low, value, high)| RateEstimate { low, value, high })
+}
+
+fn path_report() -> impl Strategy<Value = PathReport> {
+    let rates = (option::of(rate()), option::of(rate()), bandwidth());
+    let rest = (vec(any::<(u64, i64)>(), 0..5), any::<u32>(), any::<Option<u64>>());
+    (host_name(), host_name(), rates, rest).prop_map(
+        |(from, to, (capacity, available, carried), (envelope, stretches, age_ms))| PathReport {
+            from,
+            to,
+            capacity,
+            available,
+            carried,
+            envelope,
+            stretches,
+            age_ms,
+        },
+    )
+}
+
+fn path_status() -> impl Strategy<Value = PathStatus> {
+    let rates = (option::of(rate()), option::of(rate()), bandwidth());
+    (host_name(), host_name(), rates, any::<[Option<u64>; 2]>()).prop_map(
+        |(from, to, (capacity, available, carried), [latency_us, age_ms])| PathStatus {
+            from,
+            to,
+            capacity,
+            available,
+            carried,
+            latency_us,
+            age_ms,
+        },
+    )
+}
+
+fn probe_train() -> impl Strategy<Value = ProbeTrain> {
+    (host_name(), any::<u32>(), option::of(bandwidth()), any::<u32>())
+        .prop_map(|(peer, burst, rate, for_ms)| ProbeTrain { peer, burst, rate, for_ms })
+}
+
 fn simple_request() -> impl Strategy<Value = Request> {
     let add_link = (link(), option::of(address())).prop_map(|(link, peer)| LinkSpec { link, peer });
     prop_oneof![
@@ -188,7 +233,9 @@ fn simple_request() -> impl Strategy<Value = Request> {
         (host_name(), any::<u16>(), any::<u64>()).prop_map(|(host, data_port, incarnation)| {
             Request::Register { host, data_port, incarnation }
         }),
+        probe_train().prop_map(Request::Probe),
         select(vec![
+            Request::Paths,
             Request::ListInterfaces,
             Request::ListLinks,
             Request::ListRules,
@@ -220,6 +267,7 @@ fn simple_response() -> impl Strategy<Value = Response> {
         status().prop_map(|status| Ok(Reply::Status(Box::new(status)))),
         traffic().prop_map(|report| Ok(Reply::Traffic(report))),
         view().prop_map(|view| Ok(Reply::TrafficView(view))),
+        vec(path_status(), 0..3).prop_map(|paths| Ok(Reply::Paths(paths))),
         (host_name(), vec(peer(), 0..3))
             .prop_map(|(proxy, daemons)| Ok(Reply::Registered { proxy, daemons })),
     ]
@@ -238,6 +286,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         traffic().prop_map(Notice::Traffic),
         peer().prop_map(Notice::Peer),
         Just(Notice::Heartbeat),
+        vec(path_report(), 0..3).prop_map(Notice::Paths),
     ];
     let body = prop_oneof![
         (option::of(host_name()), request).prop_map(|(target, request)| Body::Request(target, request)),

@@ -1,6 +1,6 @@
 //! What the handle of a data plane has its worker do.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId};
@@ -124,7 +124,10 @@ impl Worker {
     }
 
     pub(crate) fn take_arrivals(&mut self) -> Vec<Arrivals> {
-        self.outlets.links.take_arrivals()
+        // The kernel stamps by the time of day, which may be set at any time; what
+        // has come since the last call was stamped by the present one but for a moment.
+        let (now, time_of_day_ns) = both_clocks();
+        self.outlets.links.take_arrivals(now, time_of_day_ns)
     }
 
     pub(crate) fn probe(&mut self, peer: &HostName, count: usize, bytes: usize) -> Result<(), PlaneError> {
@@ -142,4 +145,22 @@ impl Worker {
     pub(crate) fn untracked_traffic(&mut self) -> Untracked {
         self.forwarder.untracked_traffic()
     }
+}
+
+/// The two clocks at the same moment, the time of day in nanoseconds. This thread
+/// may be put aside between two readings, so the best of some is taken.
+fn both_clocks() -> (Instant, u64) {
+    let read = || {
+        let (before, day, after) = (Instant::now(), SystemTime::now(), Instant::now());
+        let apart = after - before;
+        (apart, before + apart / 2, day.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64)
+    };
+    let mut best = read();
+    for _ in 0..4 {
+        let next = read();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    (best.1, best.2)
 }

@@ -10,8 +10,8 @@ pub struct Arrival {
     pub sequence: u64,
     /// When it was sent, in nanoseconds of the sender's clock.
     pub sent_ns: u64,
-    /// When it arrived, in nanoseconds of this host's clock (the time of day, as
-    /// the kernel stamps datagrams).
+    /// When the kernel took it in, in nanoseconds of this host's clock: the one
+    /// that its own messages are stamped by.
     pub arrived_ns: u64,
     /// Its length, with the encapsulation header, without those of IP and UDP.
     pub bytes: u32,
@@ -49,11 +49,15 @@ impl Log {
         }
     }
 
-    /// Everything so far; begins anew.
-    pub(super) fn take(&mut self) -> Vec<Arrival> {
+    /// Everything so far, with the times of arrival put back by `shift_ns`; begins anew.
+    pub(super) fn take(&mut self, shift_ns: u64) -> Vec<Arrival> {
         // As much room as was needed this time, so that a busy link grows it once.
         let room = self.entries.len();
-        std::mem::replace(&mut self.entries, Vec::with_capacity(room))
+        let mut entries = std::mem::replace(&mut self.entries, Vec::with_capacity(room));
+        for entry in &mut entries {
+            entry.arrived_ns = entry.arrived_ns.wrapping_sub(shift_ns);
+        }
+        entries
     }
 
     pub(super) fn is_empty(&self) -> bool {

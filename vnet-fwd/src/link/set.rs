@@ -161,15 +161,17 @@ impl LinkSet {
     }
 
     /// What has come over each link since the last call; links without any are
-    /// left out.
-    pub fn take_arrivals(&mut self) -> Vec<Arrivals> {
+    /// left out. `arrived_ns` of [`LinkSet::arrived`] is by a clock that shows
+    /// `arrivals_now_ns` at `now`.
+    pub fn take_arrivals(&mut self, now: Instant, arrivals_now_ns: u64) -> Vec<Arrivals> {
+        let shift = arrivals_now_ns.wrapping_sub(nanoseconds(self.shared.origin, now));
         let links = self.slots.iter_mut().flatten().map(|slot| &mut slot.link);
         links
             .filter(|link| !link.arrivals.is_empty())
             .map(|link| Arrivals {
                 peer: link.peer.clone(),
                 times_up: link.times_up,
-                entries: link.arrivals.take(),
+                entries: link.arrivals.take(shift),
             })
             .collect()
     }

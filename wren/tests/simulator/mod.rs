@@ -69,7 +69,7 @@ pub struct Outcome {
 }
 
 const PACKET: u32 = 1466;
-const ACK: u32 = 122;
+pub const ACK: u32 = 122;
 const THEIRS: f64 = 1514.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]

@@ -10,6 +10,7 @@ pub(crate) mod down;
 pub(crate) mod generate;
 pub(crate) mod interface;
 pub(crate) mod link;
+pub(crate) mod paths;
 pub(crate) mod route;
 pub(crate) mod rule;
 pub(crate) mod show;

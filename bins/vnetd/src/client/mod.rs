@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use vnet_core::HostName;
 use vnet_core::control::{
-    Body, DaemonStatus, Decoder, Envelope, InterfaceStatus, LinkStatus, Reply, Request, Response, RuleStatus,
-    TrafficView, encode,
+    Body, DaemonStatus, Decoder, Envelope, InterfaceStatus, LinkStatus, PathStatus, Reply, Request, Response,
+    RuleStatus, TrafficView, encode,
 };
 use vnet_core::network::NetworkId;
 
@@ -246,6 +246,14 @@ impl Client {
         match self.call(target, Request::ListRules)? {
             Reply::Rules(rules) => Ok(rules),
             _ => Err(self.unexpected(target, "a request for its rules")),
+        }
+    }
+
+    /// What is known of the paths between hosts; `target` must be the Proxy.
+    pub fn paths(&mut self, target: Option<&HostName>) -> Result<Vec<PathStatus>, ClientError> {
+        match self.call(target, Request::Paths)? {
+            Reply::Paths(paths) => Ok(paths),
+            _ => Err(self.unexpected(target, "a request for the paths")),
         }
     }
 

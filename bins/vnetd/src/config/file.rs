@@ -137,6 +137,7 @@ struct File {
     #[serde(default)]
     ephemeral: bool,
     metrics: Option<SocketAddr>,
+    inference: Option<bool>,
     traffic_rate: Option<f64>,
     #[serde(default)]
     interfaces: Vec<Spanned<InterfaceTable>>,
@@ -183,6 +184,9 @@ impl File {
             rules,
             state_dir,
             metrics: self.metrics,
+            inference: self.inference.unwrap_or(default.inference),
+            clock_errors: default.clock_errors,
+            keep_arrivals: default.keep_arrivals,
             traffic_rate: self.traffic_rate,
             vttif: self.vttif.check(),
             timing: self.timing.check(),

@@ -67,6 +67,14 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Where to serve `/metrics` and `/healthz` over HTTP.
     pub metrics: Option<SocketAddr>,
+    /// Infer what the application does (VTTIF) and what the paths can do (Wren)?
+    pub inference: bool,
+    /// What is wrong with the clocks of hosts, for laboratories: their times are
+    /// read as if it were so.
+    pub clock_errors: BTreeMap<HostName, ClockError>,
+    /// Keep what arrived over links in files in this directory, to work on
+    /// estimators with; `None`: nowhere.
+    pub keep_arrivals: Option<PathBuf>,
     /// How often the traffic matrix is looked at and sent, in Hz; `None`: what
     /// fits the configuration bound, at most 20.
     pub traffic_rate: Option<f64>,
@@ -77,6 +85,23 @@ pub struct Config {
     pub timing: Timing,
     /// Limits that keep a client from using up the daemon.
     pub limits: Limits,
+}
+
+/// What is wrong with a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockError {
+    /// How far it is ahead.
+    pub ahead: Duration,
+    /// How much too fast it is, in millionths.
+    pub fast_ppm: i32,
+}
+
+impl ClockError {
+    /// What the clock shows instead of `ns`.
+    pub(crate) fn apply(self, ns: u64) -> u64 {
+        let drift = i128::from(ns) * i128::from(self.fast_ppm) / 1_000_000;
+        (i128::from(ns) + drift + self.ahead.as_nanos() as i128) as u64
+    }
 }
 
 /// The part of a daemon in the star.
@@ -195,6 +220,9 @@ impl Config {
             rules: Vec::new(),
             state_dir: None,
             metrics: None,
+            inference: true,
+            clock_errors: BTreeMap::new(),
+            keep_arrivals: None,
             traffic_rate: None,
             vttif: VttifSettings::default(),
             timing: Timing::default(),

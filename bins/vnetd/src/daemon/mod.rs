@@ -2,6 +2,7 @@
 
 mod addresses;
 mod handle;
+mod paths;
 mod registry;
 mod reload;
 mod requests;
@@ -28,6 +29,7 @@ use crate::state::State;
 use crate::uplink::{Due, Uplink};
 
 use addresses::Addresses;
+use paths::Paths;
 use registry::Registry;
 use traffic::Traffic;
 
@@ -72,6 +74,7 @@ pub(crate) struct Daemon {
     plane: DataPlane,
     addresses: Addresses,
     traffic: Traffic,
+    paths: Paths,
 
     router: Router,
     uplink: Option<Uplink>,
@@ -182,6 +185,7 @@ impl Daemon {
         }
         self.poll_addresses(now);
         self.poll_traffic(now);
+        self.poll_paths(now);
         for line in self.quiet.poll(now) {
             tracing::warn!("{line}");
         }
@@ -196,6 +200,7 @@ impl Daemon {
             self.uplink.as_ref().and_then(Uplink::deadline),
             self.addresses.deadline(),
             Some(self.traffic.deadline()),
+            self.paths.deadline(),
             self.quiet.deadline(),
             self.watchdog.as_ref().map(notify::Watchdog::deadline),
         ]

@@ -87,6 +87,8 @@ impl Daemon {
                 Ok(Reply::Traffic(self.traffic.whole(entries)))
             }
             Request::TrafficView(network) => self.traffic_view(network, now).map(Reply::TrafficView),
+            Request::Paths => self.path_statuses(now).map(Reply::Paths),
+            Request::Probe(train) => self.probe(&train, now).map(|()| Reply::Done),
             Request::Batch(requests) => Ok(Reply::Batch(
                 requests.into_iter().map(|request| self.carry_out_one(from, request, now)).collect(),
             )),
@@ -202,8 +204,13 @@ impl Daemon {
             Notice::Traffic(report) if self.router.daemon_on(from) == Some(&report.host) => {
                 self.traffic_report(&report, now);
             }
+            Notice::Paths(reports) if self.router.daemon_on(from).is_some() => {
+                if let Some(host) = self.router.daemon_on(from).cloned() {
+                    self.path_reports(&host, reports, now);
+                }
+            }
             // Only sessions have news to tell.
-            Notice::Peer(_) | Notice::Traffic(_) => {
+            Notice::Peer(_) | Notice::Traffic(_) | Notice::Paths(_) => {
                 self.close(from, "it told news without being registered");
             }
         }

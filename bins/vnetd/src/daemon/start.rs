@@ -11,6 +11,7 @@ use vnet_core::control::Request;
 use vnet_fwd::{DataPlane, DataPlaneConfig};
 
 use super::addresses::Addresses;
+use super::paths::Paths;
 use super::registry::Registry;
 use super::traffic::Traffic;
 use super::{Daemon, Event, Inputs, Reload};
@@ -87,6 +88,7 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
     let plane = DataPlane::start(DataPlaneConfig {
         bind: Some(config.data),
         incarnation,
+        measure_paths: config.inference,
         ..DataPlaneConfig::new(config.name.clone())
     })?;
     let sockets = Sockets::open(&config).await?;
@@ -130,6 +132,7 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
         started: now,
         incarnation,
         traffic: Traffic::new(&config, incarnation, restored.state.bound_ms, now),
+        paths: Paths::new(&config, now),
         state: restored.state,
         baseline: restored.baseline,
         journal: restored.journal,

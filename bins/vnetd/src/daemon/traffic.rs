@@ -101,6 +101,9 @@ impl Daemon {
         }
         self.traffic.next = now + self.traffic.parameters.update_interval;
         let session = self.uplink.as_ref().and_then(|uplink| uplink.session());
+        if !self.config.inference {
+            return;
+        }
         if self.config.role != Role::Proxy && session.is_none() {
             return;
         }

@@ -4,3 +4,4 @@ pub(crate) mod log;
 pub(crate) mod metrics_server;
 pub(crate) mod notify;
 pub(crate) mod runtime;
+pub(crate) mod trace;

@@ -1,0 +1,266 @@
+//! How good Wren's estimates are on the laboratory's emulated WAN.
+//!
+//! `cargo run --release -p vnet-benches --bin wren`
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+use testbed::{Application, Testbed};
+use vlab::wan::{CrossArrivals, CrossTraffic, Figures};
+use vlab::{LabSpec, STATE_DIR};
+use vnet_benches::wren::{Accuracy, Case, Outcome, accuracies, plain_estimate};
+use vnet_core::generate::Overlay;
+use vnet_core::shape::Shape;
+use vnet_core::{Bandwidth, HostName, InterfaceName};
+use vnetd::client::{ApplyOptions, apply};
+
+/// Measure the accuracy of Wren's estimates.
+///
+/// Pairs of hosts, each with a path of its own on the emulated WAN, a daemon on each
+/// host and a VM behind it. `patterns` exchanges messages between the two VMs of a
+/// pair, over TCP; that is all the traffic there is to learn from. Others share
+/// the path; how much they send is counted by the WAN, and is the truth. One
+/// host of each pair has a clock that is 1 s ahead and 50 ppm fast.
+#[derive(Parser)]
+#[command(name = "wren", version, about)]
+struct Options {
+    /// Capacities of the paths, in Mbit/s
+    #[arg(long, value_delimiter = ',', default_value = "10,100,1000")]
+    capacity: Vec<u64>,
+    /// One-way latencies, in microseconds
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000,100000")]
+    latency: Vec<u64>,
+    /// Loads of others, in percent of the capacity
+    #[arg(long, value_delimiter = ',', default_value = "0,20,40,60,80")]
+    load: Vec<u32>,
+    /// How the frames of others follow each other
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "poisson,pareto")]
+    arrivals: Vec<Arrivals>,
+    /// Bytes of a message of the application; 0: as many as take 10 ms at the
+    /// capacity, 64 KiB to 1 MiB
+    #[arg(long, default_value_t = 0)]
+    message: u64,
+    /// Milliseconds between two exchanges of the application
+    #[arg(long, default_value_t = 20)]
+    pause: u64,
+    /// Seconds that each estimate is from
+    #[arg(long, default_value_t = 30)]
+    window: u64,
+    /// How many Mbit/s of paths are measured at the same time
+    #[arg(long, default_value_t = 400)]
+    together: u64,
+    /// Keep the samples in this directory
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Arrivals {
+    Poisson,
+    /// Pareto-distributed times between frames, of shape 1.9
+    Pareto,
+}
+
+impl Arrivals {
+    fn law(self) -> CrossArrivals {
+        match self {
+            Self::Poisson => CrossArrivals::Poisson,
+            Self::Pareto => CrossArrivals::Pareto(1.9),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Poisson => "poisson",
+            Self::Pareto => "pareto",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    outcomes: Vec<Outcome>,
+    accuracy: Vec<Accuracy>,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = testbed::dispatch() {
+        return code;
+    }
+    let options = Options::parse();
+    let result = vlab::enter().map_err(anyhow::Error::from).and_then(|_| measure(&options));
+    match result.and_then(|report| show(&report, options.json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wren: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    println!("{}", Outcome::HEADINGS);
+    for outcome in &report.outcomes {
+        println!("{outcome}");
+    }
+    println!("\n{}", Accuracy::HEADINGS);
+    for accuracy in &report.accuracy {
+        println!("{accuracy}");
+    }
+    Ok(())
+}
+
+fn measure(options: &Options) -> anyhow::Result<Report> {
+    let mut cases = Vec::new();
+    for &mbit in &options.capacity {
+        for &latency_us in &options.latency {
+            for &load in &options.load {
+                for arrivals in &options.arrivals {
+                    // Without others, their law makes no difference.
+                    if load > 0 || matches!(arrivals, Arrivals::Poisson) {
+                        cases.push((Case { mbit, latency_us, load, arrivals: arrivals.name() }, *arrivals));
+                    }
+                }
+            }
+        }
+    }
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut rest = &cases[..];
+    while let Some((first, _)) = rest.first() {
+        let mbit = first.mbit;
+        let same = rest.iter().take_while(|(case, _)| case.mbit == mbit).count();
+        let count = ((options.together / mbit).max(1) as usize).min(same).min(MOST_PAIRS);
+        let (group, later) = rest.split_at(count);
+        rest = later;
+        let found = measure_group(group, options)?;
+        for outcome in &found {
+            eprintln!("{outcome}");
+        }
+        outcomes.extend(found);
+    }
+    let accuracy = accuracies(&outcomes);
+    Ok(Report { outcomes, accuracy })
+}
+
+/// Each has two daemons and two VMs.
+const MOST_PAIRS: usize = 10;
+
+fn measure_group(group: &[(Case, Arrivals)], options: &Options) -> anyhow::Result<Vec<Outcome>> {
+    let pairs = group.len() as u32;
+    let fast = Bandwidth::from_mbit(100_000);
+    // The Proxy has a host of its own, near to all.
+    let mut spec = LabSpec::lan(1 + 2 * pairs, fast, Duration::from_micros(20)).with_vms(2 * pairs);
+    spec.name = "paths".to_owned();
+    for (vm, host) in spec.vms.iter_mut().zip(&spec.hosts[1..]) {
+        vm.host = Some(host.name.clone());
+    }
+    let kept = match &options.keep {
+        Some(kept) => kept.clone(),
+        None => Path::new(STATE_DIR).join("arrivals"),
+    };
+    fs::create_dir_all(&kept).with_context(|| format!("could not make {}", kept.display()))?;
+    let mut flags =
+        vec!["--star-link".into(), "none".into(), "--keep-arrivals".into(), kept.display().to_string()];
+    for pair in 0..pairs {
+        flags.extend(["--clock-error".to_owned(), format!("h{}=1,50", 3 + 2 * pair)]);
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut bed = Testbed::start_with_flags(&spec, &flags)?;
+    bed.attach_all()?;
+    let ends = |pair: usize| (format!("h{}", 2 + 2 * pair), format!("h{}", 3 + 2 * pair));
+
+    // Paths, and a link over each.
+    let mut topology = bed.overlay(Shape::Star)?;
+    for (pair, (case, arrivals)) in group.iter().enumerate() {
+        let (a, b) = ends(pair);
+        let latency = Duration::from_micros(case.latency_us);
+        let figures = Figures { latency, ..Figures::rate(Bandwidth::from_mbit(case.mbit)) };
+        bed.lab().wan().set_path(&a, &b, figures)?;
+        let traffic = CrossTraffic::new(f64::from(case.load) / 100.0, arrivals.law());
+        bed.lab().wan().set_cross_traffic(&a, &b, Some(traffic))?;
+        let hosts: Vec<_> =
+            bed.hosts().into_iter().filter(|host| [&a, &b].contains(&&host.machine.to_string())).collect();
+        let vms = bed.vms().into_iter().filter(|vm| [&a, &b].contains(&&vm.host.to_string())).collect();
+        let part = Overlay::new(hosts, vms, Shape::Bus).generate()?;
+        topology.links.extend(part.links);
+        for (host, rules) in part.rules {
+            topology.rules.insert(host, rules);
+        }
+    }
+    topology.links.retain(|id, _| !id.ends().0.eq(bed.proxy()) && !id.ends().1.eq(bed.proxy()));
+    topology.rules.retain(|host, _| host != bed.proxy());
+    let network = testbed::NETWORK;
+    apply(&mut bed.client()?, &topology, &ApplyOptions { network, ..ApplyOptions::default() }, |_| {})?;
+
+    let mut applications = Vec::new();
+    let pause = format!("{}ms", options.pause);
+    for (pair, (case, _)) in group.iter().enumerate() {
+        let vms: Vec<InterfaceName> = [1, 2]
+            .map(|n| InterfaceName::new(&format!("vm{}", n + 2 * pair)))
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let message = match options.message {
+            0 => (case.mbit * 1250).clamp(64 << 10, 1 << 20),
+            given => given,
+        };
+        let arguments = ["--compute", &pause, "--interval", "1s"];
+        applications.push(Application::start(&bed, &vms, &Shape::Bus, message, &arguments)?);
+    }
+    // The envelope wants to see an empty queue once, and connections start.
+    thread::sleep(Duration::from_secs(3));
+    let counted = |bed: &Testbed| -> anyhow::Result<BTreeMap<(String, String), u64>> {
+        let mut all = BTreeMap::new();
+        for pair in 0..group.len() {
+            let (a, b) = ends(pair);
+            for (from, to) in [(&a, &b), (&b, &a)] {
+                let counters = bed.lab().wan().path_counters(from, to)?.context("a path")?;
+                all.insert((from.clone(), to.clone()), counters.cross_bytes);
+            }
+        }
+        Ok(all)
+    };
+    let (before, begun) = (counted(&bed)?, Instant::now());
+    thread::sleep(Duration::from_secs(options.window));
+    let (after, seconds) = (counted(&bed)?, begun.elapsed().as_secs_f64());
+    // The last second's report.
+    thread::sleep(Duration::from_millis(500));
+    let paths = bed.client()?.paths(None)?;
+    for application in &mut applications {
+        application.stop()?;
+        anyhow::ensure!(application.failures().is_empty(), "{:?}", application.failures());
+    }
+    let mut outcomes = Vec::new();
+    for (pair, (case, _)) in group.iter().enumerate() {
+        let (a, b) = ends(pair);
+        for (from, to) in [(&a, &b), (&b, &a)] {
+            let key = (from.clone(), to.clone());
+            let others = (after[&key] - before[&key]) as f64 * 8.0 / seconds;
+            let name = |name: &str| HostName::new(name);
+            let (from, to) = (name(from)?, name(to)?);
+            let status = paths.iter().find(|path| path.from == from && path.to == to);
+            let trace = kept.join(format!("{from}-{to}.csv"));
+            let plain = plain_estimate(&trace, options.window)?;
+            outcomes.push(Outcome::new(case.clone(), others, status, plain));
+            if options.keep.is_some() {
+                let name =
+                    format!("{}-{}-{}-{}-{from}.csv", case.mbit, case.latency_us, case.load, case.arrivals);
+                fs::rename(&trace, kept.join(name))?;
+            }
+        }
+    }
+    Ok(outcomes)
+}
