@@ -4,9 +4,11 @@
 //! tests of the crates that own the parsers include these files and call them
 //! with the committed corpus.
 
+pub mod patterns;
 pub mod replay;
 pub mod vmmp;
 pub mod vnet_core;
 pub mod vnet_fwd;
 pub mod vnet_fwd_secure;
 pub mod vnetd;
+pub mod vttif;

@@ -67,14 +67,14 @@ impl Envelope {
     /// link takes for a byte.
     pub(crate) fn update(&mut self, per_byte_ns: f64) {
         let newest = self.bins.back().map_or(0, |bin| bin.sent_ns);
-        while self.bins.front().is_some_and(|bin| bin.sent_ns + self.kept_ns < newest) {
+        while self.bins.front().is_some_and(|bin| bin.sent_ns.saturating_add(self.kept_ns) < newest) {
             self.bins.pop_front();
         }
         self.hull.clear();
         for bin in &self.bins {
             let point = Vertex {
                 sent_ns: bin.sent_ns,
-                delay_ns: bin.delay_ns - (f64::from(bin.bytes) * per_byte_ns) as i64,
+                delay_ns: bin.delay_ns.saturating_sub((f64::from(bin.bytes) * per_byte_ns) as i64),
             };
             while let [.., a, b] = self.hull[..]
                 && slope(a, b) >= slope(a, point)
@@ -120,5 +120,5 @@ pub(crate) fn delay_at(hull: &[Vertex], sent_ns: u64) -> Option<f64> {
 }
 
 fn slope(a: Vertex, b: Vertex) -> f64 {
-    (b.delay_ns - a.delay_ns) as f64 / (b.sent_ns - a.sent_ns).max(1) as f64
+    (b.delay_ns as f64 - a.delay_ns as f64) / b.sent_ns.saturating_sub(a.sent_ns).max(1) as f64
 }

@@ -38,7 +38,7 @@ impl Default for Parameters {
 }
 
 /// Stretches are at least so long, if the traffic lets them, in nanoseconds.
-const STRETCH_NS: u64 = 2_000_000;
+const STRETCH_NS: u64 = 1_000_000;
 
 /// No more stretches than this are kept.
 const MAX_STRETCHES: usize = 20_000;
@@ -146,7 +146,7 @@ impl PathEstimator {
         let rough = self.per_bit.or_else(|| densest(all.clone()))?;
         let sane = |line: &Line| line.per_bit > 0.0 && line.load < 1.0;
         let first = fit(all.clone(), rough).filter(sane)?;
-        fit(all, first.per_bit).filter(sane)
+        fit(all.clone(), first.per_bit).filter(sane).filter(|line| !line.is_contradicted(all))
     }
 
     /// The packets that did not wait.

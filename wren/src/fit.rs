@@ -39,7 +39,10 @@ const THEIRS: f64 = 8.0 * 1500.0;
 /// is known of the capacity so far, for the weights alone.
 pub(crate) fn fit(stretches: impl Iterator<Item = Stretch> + Clone, per_bit: f64) -> Option<Line> {
     let weight = |s: &Stretch| 1.0 / (2.0 * STAMPING * STAMPING + THEIRS * per_bit * s.sent_s);
-    let (mut count, mut bb, mut bt, mut tt, mut by, mut ty) = (0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    let (mut count, mut bb, mut bt, mut by) = (0, 0.0, 0.0, 0.0);
+    // Bursts that are all alike don't tell load and capacity apart; that the load
+    // is between none and all does, to some degree.
+    let (mut tt, mut ty) = (1.0 / LOAD.1.powi(2), LOAD.0 / LOAD.1.powi(2));
     for s in stretches.clone() {
         let w = weight(&s);
         // In units of the expected time, so that the matrix is well scaled.
@@ -69,9 +72,29 @@ pub(crate) fn fit(stretches: impl Iterator<Item = Stretch> + Clone, per_bit: f64
     })
 }
 
-const MIN_STRETCHES: usize = 8;
+const MIN_STRETCHES: usize = 12;
+
+/// What is known of the load beforehand: its mean and standard deviation.
+const LOAD: (f64, f64) = (0.5, 0.5);
+
+/// The largest share of bits that come faster than the bottleneck can deliver them.
+const MAX_HASTY: f64 = 0.1;
 
 impl Line {
+    /// Do the stretches contradict the line? Packets that a host held back for a
+    /// while and then let go at once look like a queue that nothing drains: too many
+    /// of them are faster than the capacity that they would mean.
+    pub(crate) fn is_contradicted(&self, stretches: impl Iterator<Item = Stretch>) -> bool {
+        let (mut hasty, mut all) = (0.0, 0.0);
+        for s in stretches {
+            all += s.bits;
+            if s.arrived_s + 2.0 * STAMPING < 0.5 * s.bits * self.per_bit {
+                hasty += s.bits;
+            }
+        }
+        hasty > MAX_HASTY * all
+    }
+
     /// Capacity in bit/s and its standard deviation.
     pub(crate) fn capacity(&self) -> (f64, f64) {
         let capacity = 1.0 / self.per_bit;

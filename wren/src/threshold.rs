@@ -46,7 +46,7 @@ pub fn trains(run: &[Sample]) -> Vec<Train> {
             || (length >= 2 && {
                 let gap = run[at].sent_ns.saturating_sub(run[at - 1].sent_ns);
                 let mean = run[at - 1].sent_ns.saturating_sub(run[start].sent_ns) / (length as u64 - 1);
-                gap > UNEVEN * mean.max(1_000)
+                gap > mean.max(1_000).saturating_mul(UNEVEN)
             });
         if broken {
             found.extend(train(&run[start..at]));

@@ -25,6 +25,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod alternation;
 mod bed;
 mod error;
 mod flood;
@@ -33,6 +34,7 @@ mod harness;
 mod role;
 mod workload;
 
+pub use alternation::Alternation;
 pub use bed::{CONTROL_PORT, DATA_PORT, NETWORK, Testbed};
 pub use error::Error;
 pub use flood::{Flood, FloodReport, FloodTotal, Received};

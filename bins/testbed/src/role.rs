@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
+use crate::alternation::Member;
 use crate::flood::Flood;
 
 const ROLE: &str = "VIRTUOSO_ROLE";
@@ -20,16 +21,19 @@ pub enum Role {
     Patterns,
     /// A member of a [`Flood`].
     Flood,
+    /// A member of an [`Alternation`](crate::Alternation).
+    Alternation,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Daemon, Self::Patterns, Self::Flood];
+    const ALL: [Self; 4] = [Self::Daemon, Self::Patterns, Self::Flood, Self::Alternation];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Daemon => "vnetd",
             Self::Patterns => "patterns",
             Self::Flood => "flood",
+            Self::Alternation => "alternation",
         }
     }
 
@@ -53,6 +57,7 @@ pub fn dispatch() -> Option<ExitCode> {
         Role::Daemon => vnetd::main_from_args(std::env::args_os()),
         Role::Patterns => patterns::main_from_args(std::env::args_os()),
         Role::Flood => flood(),
+        Role::Alternation => alternation(),
     })
 }
 
@@ -66,6 +71,21 @@ fn flood() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flood: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn alternation() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(member) = Member::parse(&arguments) else {
+        eprintln!("alternation: INDEX PEER,PEER,... PERIOD-NS SHAPE,... are wanted, not {arguments:?}");
+        return ExitCode::from(2);
+    };
+    match member.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("alternation: {error}");
             ExitCode::FAILURE
         }
     }

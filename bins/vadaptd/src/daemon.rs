@@ -22,6 +22,8 @@ pub struct Settings {
     pub network: NetworkId,
     /// What hosts and paths can do.
     pub figures: Figures,
+    /// Use what Wren has measured in their place, as far as it has.
+    pub measured: bool,
     /// How decisions are made.
     pub decide: decide::Options,
     /// When they are made.
@@ -142,10 +144,14 @@ fn turn(
     let topology = overlay.topology(settings.network, &Topology::default());
     let daemons: Vec<_> = overlay.daemons.values().map(|daemon| daemon.status.clone()).collect();
     let inventory = Inventory::of(settings.network, &daemons)?;
+    let figures = match settings.measured {
+        true => settings.figures.measured(&client.paths(Some(&proxy))?),
+        false => settings.figures.clone(),
+    };
     let situation = Situation {
         view: &view,
         inventory: &inventory,
-        figures: &settings.figures,
+        figures: &figures,
         hosts: &topology.hosts,
         proxy: &proxy,
         topology: &topology,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vnet_core::control::PathStatus;
 use vnet_core::{Bandwidth, HostName};
 
 /// The figures of all hosts and paths, as a file gives them:
@@ -119,6 +120,53 @@ pub enum FiguresError {
 const MAX_FILE: u64 = 64 << 20;
 
 impl Figures {
+    /// These figures with what Wren has measured in place of what was configured:
+    /// a path carries what others leave of it, or where that is unknown, its
+    /// capacity, and is as good as its worse direction. Paths that nothing is known
+    /// of stay as they are.
+    ///
+    /// A host whose access links were not given has those of its fastest paths:
+    /// they are at least as fast, and nobody knows that they are faster.
+    #[must_use]
+    pub fn measured(&self, statuses: &[PathStatus]) -> Self {
+        let known: BTreeMap<(&HostName, &HostName), &PathStatus> =
+            statuses.iter().map(|status| ((&status.from, &status.to), status)).collect();
+        let rate = |status: &PathStatus| status.available.or(status.capacity).map(|rate| rate.value);
+        let mut paths: BTreeMap<(HostName, HostName), PathFigures> = BTreeMap::new();
+        for path in &self.paths {
+            let (a, b) = &path.between;
+            paths.insert((a.min(b).clone(), a.max(b).clone()), path.clone());
+        }
+        for (i, a) in self.hosts.iter().enumerate() {
+            for b in &self.hosts[i + 1..] {
+                let both = [(&a.name, &b.name), (&b.name, &a.name)];
+                let found: Vec<&PathStatus> =
+                    both.iter().filter_map(|ends| known.get(ends).copied()).collect();
+                let ends = (a.name.clone().min(b.name.clone()), a.name.clone().max(b.name.clone()));
+                let bandwidth = found.iter().filter_map(|status| rate(status)).min();
+                let latency = found.iter().filter_map(|status| status.latency_us).max();
+                let before = paths.get(&ends);
+                let (Some(bandwidth), Some(latency_us)) = (
+                    bandwidth.or(before.map(|path| path.bandwidth)),
+                    latency.or(before.map(|path| path.latency_us)),
+                ) else {
+                    continue;
+                };
+                paths.insert(ends.clone(), PathFigures { between: ends, bandwidth, latency_us });
+            }
+        }
+        let fastest = |at: fn(&PathStatus) -> &HostName, host: &HostName| {
+            let capacities = statuses.iter().filter(|status| at(status) == host);
+            capacities.filter_map(|status| status.capacity).map(|rate| rate.value).max()
+        };
+        let hosts = self.hosts.iter().map(|host| HostFigures {
+            uplink: host.uplink.or_else(|| fastest(|status| &status.from, &host.name)),
+            downlink: host.downlink.or_else(|| fastest(|status| &status.to, &host.name)),
+            ..host.clone()
+        });
+        Self { hosts: hosts.collect(), paths: paths.into_values().collect() }
+    }
+
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, FiguresError> {
         let read = |source| FiguresError::Read { path: path.to_owned(), source };
@@ -164,6 +212,8 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
+    use vnet_core::control::RateEstimate;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Figures, String> {
@@ -195,5 +245,44 @@ mod tests {
         assert!(error(format!("{TWO}{TWO}")).contains("`a` is given twice"));
         assert!(error(format!("{TWO}colour = 1\n")).contains("colour"));
         assert!(error("[[host]]\nname = 'a'\nroom = 1\nspeed = 0.0".into()).contains("above 0"));
+    }
+
+    #[test]
+    fn what_is_measured_takes_the_place_of_what_is_configured() {
+        let configured = "[[host]]\nname = 'c'\nroom = 1\n\
+            [[path]]\nbetween = ['a', 'b']\nbandwidth = '1 Mbit/s'\nlatency_us = 9\n\
+            [[path]]\nbetween = ['c', 'b']\nbandwidth = '2 Mbit/s'\nlatency_us = 8\n";
+        let figures = parse(&format!("{TWO}{configured}")).unwrap();
+        let mbit = |mbit| {
+            let value = Bandwidth::from_mbit(mbit);
+            Some(RateEstimate { low: value, value, high: value })
+        };
+        let status = |from: &str, to: &str, capacity, available| PathStatus {
+            from: from.parse().unwrap(),
+            to: to.parse().unwrap(),
+            capacity,
+            available,
+            carried: Bandwidth::default(),
+            latency_us: Some(100),
+            age_ms: Some(0),
+        };
+        let measured = figures.measured(&[
+            status("a", "b", mbit(100), mbit(60)),
+            status("b", "a", mbit(90), mbit(70)),
+            status("c", "a", mbit(50), None),
+        ]);
+        measured.check().unwrap();
+        let path = |a: &str, b: &str| {
+            let found = measured
+                .paths
+                .iter()
+                .find(|path| path.between.0 == a.parse().unwrap() && path.between.1 == b.parse().unwrap());
+            found.map(|path| (path.bandwidth.mbit(), path.latency_us))
+        };
+        assert_eq!(path("a", "b"), Some((60.0, 100)), "the worse direction, and what others leave");
+        assert_eq!(path("a", "c"), Some((50.0, 100)), "the capacity, where nothing else is known");
+        assert_eq!(path("b", "c"), Some((2.0, 8)), "nobody knows better");
+        let uplinks: Vec<_> = measured.hosts.iter().map(|host| host.uplink.map(Bandwidth::mbit)).collect();
+        assert_eq!(uplinks, [Some(100.0), Some(5.0), Some(50.0)], "the one of b is configured");
     }
 }

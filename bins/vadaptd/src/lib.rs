@@ -19,6 +19,7 @@
 //!     control: Address::Unix("/run/vnetd/proxy.sock".into()),
 //!     network: NetworkId(1),
 //!     figures: Figures::load("wan.toml".as_ref())?,
+//!     measured: false,
 //!     decide: decide::Options::default(),
 //!     policy: Policy::default(),
 //!     interval: Duration::from_millis(100),

@@ -24,6 +24,10 @@ struct Flags {
     /// What hosts and paths can do: a TOML file with [[host]] and [[path]] tables
     #[arg(short, long, value_name = "FILE")]
     figures: PathBuf,
+    /// Plan with what Wren has measured of the paths, and with the figures only
+    /// where it knows nothing
+    #[arg(long)]
+    measured: bool,
     /// The control address of a daemon: a Unix socket's path, or host:port
     #[arg(short, long, value_name = "ADDRESS", env = "VNET_CONTROL")]
     control: Address,
@@ -58,7 +62,7 @@ struct Flags {
 const EXAMPLES: &str = "\
 Examples:
   vadaptd --figures wan.toml --control /run/vnetd/proxy.sock --dry-run --once
-  vadaptd --figures wan.toml --control proxy.example.org:7701 --json
+  vadaptd --figures hosts.toml --measured --control proxy.example.org:7701 --json
 
 A file of figures:
   [[host]]
@@ -93,6 +97,7 @@ pub fn main_from_env() -> ExitCode {
         control: flags.control.clone(),
         network: NetworkId(flags.network),
         figures,
+        measured: flags.measured,
         decide: decide::Options {
             migrate: flags.rehome,
             migration_cost: flags.migration_cost,

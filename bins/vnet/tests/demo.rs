@@ -90,3 +90,15 @@ fn an_ordinary_user_can_run_it_without_tap_devices() {
     command.env("VLAB_NICS", "veth");
     check(&outcome(command), "ring");
 }
+
+#[test]
+fn estimates_alone_make_a_good_plan() {
+    let measured = outcome(demo(&["--measured"]));
+    check(&measured, "all-to-all");
+    let placed = |outcome: &Value| outcome["after"]["placement"].as_array().unwrap().len();
+    assert_eq!(placed(&measured), 8);
+    // The plan that the true figures give; `vnet demo` beside it shows the gain.
+    let fast = |host: &Value| host.as_str().unwrap().starts_with("fast");
+    let migrations = measured["plan"]["migrations"].as_array().unwrap();
+    assert!(migrations.iter().all(|migration| fast(&migration["to"])), "{migrations:?}");
+}

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use vnetd::client::Address;
 use vttif::ClassifyOptions;
 use vttif::render::TextStyle;
 use vttif_cli::capture::Vertices;
@@ -29,6 +30,28 @@ pub(crate) enum Command {
     Infer {
         /// The matrix; `-` reads from standard input
         file: PathBuf,
+        #[command(flatten)]
+        options: InferOptions,
+        #[command(flatten)]
+        output: OutputOptions,
+    },
+    /// Name the topology of an application that runs, as a Proxy sees it
+    ///
+    /// Rates are those that the Proxy's VTTIF has smoothed; the layers are told
+    /// from them here.
+    Watch {
+        /// The Proxy's control address: a Unix socket's path, or host:port
+        #[arg(long, value_name = "ADDRESS", env = "VNET_CONTROL")]
+        control: Address,
+        /// The network to watch
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        network: u32,
+        /// The time from one look to the next
+        #[arg(long, default_value = "500ms")]
+        interval: humantime::Duration,
+        /// End after so many looks; without it, when interrupted
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
         #[command(flatten)]
         options: InferOptions,
         #[command(flatten)]
@@ -100,6 +123,11 @@ impl InferOptions {
 }
 
 impl OutputOptions {
+    /// Is what is printed looked at, rather than kept?
+    pub(crate) fn is_live(&self) -> bool {
+        !self.json && std::io::stdout().is_terminal()
+    }
+
     pub(crate) fn width(&self) -> usize {
         let from_shell = || std::env::var("COLUMNS").ok()?.parse().ok();
         self.width.or_else(from_shell).unwrap_or(100)

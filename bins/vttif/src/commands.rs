@@ -27,12 +27,12 @@ struct Inferred<'a> {
 pub(crate) fn infer(file: &Path, options: &InferOptions, output: &OutputOptions) -> anyhow::Result<()> {
     let matrix = matrix_file::read(open(file)?).with_context(|| display(file))?;
     let classification = classify(&matrix, &options.classify_options());
-    write_svg(&matrix, &classification, output)?;
+    write_svg(&matrix, &classification, Unit::Bytes, output)?;
     let mut out = std::io::stdout().lock();
     if output.json {
         return print_json(&mut out, &Inferred { labels: matrix.labels(), classification: &classification });
     }
-    report::inferred(&mut out, &matrix, &classification, output)
+    report::inferred(&mut out, &matrix, &classification, Unit::Bytes, output)
 }
 
 /// What `capture --json` prints.
@@ -77,7 +77,7 @@ pub(crate) fn capture(
     let matrix = timeline.whole()?;
     let options = options.classify_options();
     let whole = classify(&matrix, &options);
-    write_svg(&matrix, &whole, output)?;
+    write_svg(&matrix, &whole, Unit::Bytes, output)?;
     let moments = timeline
         .windows(window)?
         .map(|window| {
@@ -109,7 +109,7 @@ pub(crate) fn capture(
         };
         return print_json(&mut out, &captured);
     }
-    report::inferred(&mut out, &matrix, &whole, output)?;
+    report::inferred(&mut out, &matrix, &whole, Unit::Bytes, output)?;
     report::over_time(&mut out, &moments, window)?;
     report::packets(&mut out, summary)
 }
@@ -134,15 +134,20 @@ fn display(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-fn write_svg(matrix: &TrafficMatrix, found: &Classification, output: &OutputOptions) -> anyhow::Result<()> {
+pub(crate) fn write_svg(
+    matrix: &TrafficMatrix,
+    found: &Classification,
+    unit: Unit,
+    output: &OutputOptions,
+) -> anyhow::Result<()> {
     if let Some(file) = &output.svg {
-        let svg = render::svg(matrix, found, Unit::Bytes);
+        let svg = render::svg(matrix, found, unit);
         std::fs::write(file, svg).with_context(|| format!("{} can't be written", file.display()))?;
     }
     Ok(())
 }
 
-fn print_json(out: &mut impl Write, value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn print_json(out: &mut impl Write, value: &impl Serialize) -> anyhow::Result<()> {
     writeln!(out, "{}", serde_json::to_string(value)?)?;
     Ok(())
 }

@@ -4,16 +4,22 @@
 mod args;
 mod commands;
 mod report;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use vnet_core::NetworkId;
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Infer { file, options, output } => commands::infer(&file, &options, &output),
+        Command::Watch { control, network, interval, count, options, output } => {
+            let what = watch::What { control, network: NetworkId(network), interval: *interval, count };
+            watch::watch(&what, &options, &output)
+        }
         Command::Capture { file, by, window, step, options, output } => {
             commands::capture(&file, by, *window, *step, &options, &output)
         }

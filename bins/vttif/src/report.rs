@@ -22,9 +22,10 @@ pub(crate) fn inferred(
     out: &mut impl Write,
     matrix: &TrafficMatrix,
     found: &Classification,
+    unit: Unit,
     output: &OutputOptions,
 ) -> anyhow::Result<()> {
-    writeln!(out, "{}", render::heat_map(matrix, output.width(), output.style(), Unit::Bytes))?;
+    writeln!(out, "{}", render::heat_map(matrix, output.width(), output.style(), unit))?;
     for (number, layer) in found.layers.iter().enumerate() {
         writeln!(out, "{}{}", if number == 0 { "" } else { "and " }, describe(layer))?;
     }

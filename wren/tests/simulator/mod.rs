@@ -48,7 +48,7 @@ impl Setup {
             load,
             cross: Cross::Poisson,
             message: 256 << 10,
-            compute: 0.01,
+            compute: 0.03,
             length: 30.0,
             offset: 1.0,
             skew: 50e-6,

@@ -6,6 +6,7 @@ mod options;
 mod outcome;
 mod play;
 mod scene;
+mod survey;
 
 use anyhow::Context;
 use testbed::Testbed;

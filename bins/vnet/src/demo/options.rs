@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// How long each of the three phases lasts, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(4..=600))]
     pub(crate) phase: u64,
+    /// Let VADAPT plan with what Wren measures instead of the true figures; paths
+    /// that nobody uses yet are probed before the application starts
+    #[arg(long)]
+    pub(crate) measured: bool,
     /// Write a self-contained page with the throughput over time, the
     /// topologies and the traffic matrix
     #[arg(long, value_name = "FILE.html")]
@@ -63,6 +67,7 @@ impl Options {
             pair("network", lab.to_owned()),
             pair("message", format!("{} bytes", self.message)),
             pair("phase", format!("{} s", self.phase)),
+            pair("figures", if self.measured { "measured by Wren" } else { "the true ones" }.to_owned()),
         ]
     }
 }

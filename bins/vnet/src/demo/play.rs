@@ -22,6 +22,7 @@ use crate::report::{Event, Live, Moment, Phase, PhaseSpan, Rates, TimelineSample
 use super::clock::Clock;
 use super::detector::{Detector, extent, is_a_name};
 use super::options::Options;
+use super::survey;
 
 /// How often the application and VTTIF are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -127,6 +128,9 @@ impl<'a> Play<'a> {
             self.bed.hosts().len(),
             self.bed.vms().len()
         ))?;
+        if self.options.measured {
+            self.survey(&star)?;
+        }
         self.configure(&star).context("could not set the star up")?;
 
         let vms: Vec<InterfaceName> = self.bed.vms().into_iter().map(|vm| vm.interface).collect();
@@ -211,6 +215,20 @@ impl<'a> Play<'a> {
         })
     }
 
+    /// Measures the paths that the star doesn't use.
+    fn survey(&mut self, star: &Topology) -> anyhow::Result<()> {
+        let mut linked = star.clone();
+        linked.links.extend(self.bed.overlay(Shape::AllToAll)?.links);
+        self.configure(&linked).context("could not set links up to measure the paths")?;
+        let hosts = self.bed.hosts().into_iter().map(|host| host.machine);
+        let others: Vec<HostName> = hosts.filter(|host| host != self.bed.proxy()).collect();
+        survey::probe(&mut self.client, &others)?;
+        let paths = self.client.paths(None)?;
+        let known = paths.iter().filter(|path| path.capacity.is_some()).count();
+        let count = others.len() * others.len().saturating_sub(1);
+        self.event(format!("Wren knows the capacity of {known} of {count} paths that nobody uses yet"))
+    }
+
     fn decide(&mut self, star: &Topology) -> anyhow::Result<Decided> {
         let sighting = self.detector.last.as_mut().context("a decision needs a topology")?;
         sighting.is_decided = true;
@@ -219,10 +237,14 @@ impl<'a> Play<'a> {
         let view = self.client.traffic_view(None, NETWORK)?;
         let daemons = self.daemons()?;
         let inventory = Inventory::of(NETWORK, &daemons)?;
+        let figures = match self.options.measured {
+            true => survey::figures(self.figures, &self.client.paths(None)?),
+            false => self.figures.clone(),
+        };
         let situation = Situation {
             view: &view,
             inventory: &inventory,
-            figures: self.figures,
+            figures: &figures,
             hosts: &self.bed.hosts(),
             proxy: self.bed.proxy(),
             topology: star,

@@ -4,6 +4,7 @@ mod faults;
 mod naming;
 mod reconfigure;
 mod support;
+mod switching;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,12 @@ const TESTS: &[Test] = &[
     ("no_packet_lost_between_generated_topologies", reconfigure::no_packet_lost_between_generated_topologies),
     ("shapes_of_8_vms_are_named_right", naming::shapes_of_8_vms_are_named_right),
     ("shapes_of_16_vms_are_named_right", naming::shapes_of_16_vms_are_named_right),
+    ("shapes_of_32_vms_are_named_right", naming::shapes_of_32_vms_are_named_right),
+    ("switched_every_50_ms_it_is_the_union", switching::switched_every_50_ms_it_is_the_union),
+    (
+        "switched_every_2_s_each_switch_is_reported_once",
+        switching::switched_every_2_s_each_switch_is_reported_once,
+    ),
 ];
 
 fn main() -> ExitCode {

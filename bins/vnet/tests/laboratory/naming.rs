@@ -32,12 +32,27 @@ const SHAPES_16: &[(&str, &str)] = &[
     ("all-to-all", "all-to-all"),
 ];
 
+const SHAPES_32: &[(&str, &str)] = &[
+    ("bus", "bus"),
+    ("ring", "ring"),
+    ("mesh:8x4", "mesh 8x4"),
+    ("mesh:4x4x2", "mesh 4x4x2"),
+    ("torus:8x4", "torus 8x4"),
+    ("hypercube", "hypercube 5"),
+    ("tree", "tree"),
+    ("all-to-all", "all-to-all"),
+];
+
 pub(crate) fn shapes_of_8_vms_are_named_right() -> TestResult {
     all_are_named_right(8, SHAPES_8)
 }
 
 pub(crate) fn shapes_of_16_vms_are_named_right() -> TestResult {
     all_are_named_right(16, SHAPES_16)
+}
+
+pub(crate) fn shapes_of_32_vms_are_named_right() -> TestResult {
+    all_are_named_right(32, SHAPES_32)
 }
 
 fn all_are_named_right(vms: u32, shapes: &[(&str, &str)]) -> TestResult {

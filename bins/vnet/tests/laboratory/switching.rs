@@ -1,0 +1,110 @@
+//! Applications that change their topology, slowly and faster than anybody follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testbed::{Alternation, NETWORK, Testbed};
+use vnet_core::MacAddr;
+use vnet_core::control::TrafficView;
+use vnet_core::shape::Shape;
+
+use crate::support::{TestResult, star, vm_names};
+
+const VMS: u32 = 8;
+
+/// What two shapes have together, as pairs of VMs.
+fn union(shapes: &[Shape]) -> BTreeSet<(usize, usize)> {
+    let edges = |shape: &Shape| {
+        let edges = shape.edges(VMS as usize).expect("these shapes have eight vertices");
+        edges.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect::<Vec<_>>()
+    };
+    shapes.iter().flat_map(edges).collect()
+}
+
+/// The pairs of a view, by the order of the VMs.
+fn pairs(bed: &Testbed, view: &TrafficView) -> BTreeSet<(usize, usize)> {
+    let order: BTreeMap<MacAddr, usize> =
+        bed.vms().into_iter().enumerate().map(|(at, vm)| (vm.mac, at)).collect();
+    let at = |vertex: u32| order.get(&view.vertices[vertex as usize]).copied().unwrap_or(usize::MAX);
+    view.edges.iter().map(|&(a, b)| (at(a).min(at(b)), at(a).max(at(b)))).collect()
+}
+
+pub(crate) fn switched_every_50_ms_it_is_the_union() -> TestResult {
+    let (bed, _) = star(VMS)?;
+    let mut client = bed.client()?;
+    let shapes = [Shape::Ring, Shape::Star];
+    let _application = Alternation::start(&bed, &vm_names(&bed), &shapes, Duration::from_millis(50))?;
+    // Until all processes have started, the topology does change.
+    let expected = union(&shapes);
+    let begun = Instant::now();
+    let mut since = None;
+    let mut last = client.traffic_view(None, NETWORK)?;
+    while since.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(1)) {
+        if begun.elapsed() > Duration::from_secs(30) {
+            return Err(format!("after 30 s there is {:?}: {:?}", last.names, pairs(&bed, &last)).into());
+        }
+        thread::sleep(Duration::from_millis(50));
+        last = client.traffic_view(None, NETWORK)?;
+        since = if pairs(&bed, &last) == expected { since.or(Some(Instant::now())) } else { None };
+    }
+    let before = last.changes;
+    let mut other = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(50));
+        last = client.traffic_view(None, NETWORK)?;
+        other += u32::from(pairs(&bed, &last) != expected);
+    }
+    let changes = last.changes - before;
+    println!("{changes} changes in 10 s; other pairs than the union's in {other} looks");
+    if changes > 1 {
+        return Err(format!("{changes} changes were reported in 10 s").into());
+    }
+    Ok(())
+}
+
+pub(crate) fn switched_every_2_s_each_switch_is_reported_once() -> TestResult {
+    let (bed, _) = star(VMS)?;
+    let mut client = bed.client()?;
+    let shapes = [Shape::Ring, Shape::Star];
+    let names = ["ring", "star"];
+    let application = Alternation::start(&bed, &vm_names(&bed), &shapes, Duration::from_secs(2))?;
+    thread::sleep(Duration::from_secs(3));
+    let (first, within) = application.turns();
+    thread::sleep(Duration::from_secs(2) - within + Duration::from_millis(1800));
+    // Near the end of the first whole turn.
+    let mut before = client.traffic_view(None, NETWORK)?;
+    let (mut wrong, mut delays) = (Vec::new(), Vec::new());
+    for turn in first + 2..first + 12 {
+        while application.turns().0 < turn {
+            thread::sleep(Duration::from_millis(2));
+        }
+        // What was reported, and when, as seen near the end of the turn.
+        while application.turns().1 < Duration::from_millis(1800) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let view = client.traffic_view(None, NETWORK)?;
+        let (now, into) = application.turns();
+        let expected = names[shapes.iter().position(|shape| shape == application.shape(turn)).unwrap_or(0)];
+        let reports = view.changes - before.changes;
+        let delay = view.changed_ms_ago.map(|ago| into.as_millis() as i64 - ago as i64);
+        println!("turn {now}: {:?}, {reports} reports, {delay:?} ms after the switch", view.names);
+        if reports != 1 || !view.names.iter().any(|name| name == expected) {
+            wrong.push(format!("{expected}: {reports} reports, {:?}", view.names));
+        }
+        delays.extend(delay);
+        before = view;
+    }
+    delays.sort_unstable();
+    println!(
+        "from the switch to the report: median {:?} ms, longest {:?} ms",
+        delays.get(delays.len() / 2),
+        delays.last()
+    );
+    // A machine that is busy with other things may stall all of it once.
+    if wrong.len() > 1 {
+        return Err(wrong.join("\n").into());
+    }
+    Ok(())
+}

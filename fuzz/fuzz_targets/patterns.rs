@@ -1,0 +1,4 @@
+//! Connections of `patterns`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| virtuoso_fuzz::patterns::patterns(bytes));
