@@ -114,14 +114,14 @@ mod tests {
             available: None,
             latency_us: Some(130),
             age_ms: None,
-            ..known.clone()
+            ..known
         };
         assert_eq!(
             text(&[known, unknown]),
             "\
-FROM  TO  AVAILABLE    LIKELY RANGE              CAPACITY    LATENCY  AGE
+FROM  TO  AVAILABLE    LIKELY RANGE                CAPACITY    LATENCY  AGE
 a     b   61 Mbit/s    54.9 Mbit/s to 67.1 Mbit/s  100 Mbit/s  10.0 ms  1 s
-b     a   > 40 Mbit/s  -                         -           130 us   -
+b     a   > 40 Mbit/s  -                           -           130 us   -
 "
         );
         assert!(text(&[]).starts_with("no path"));
