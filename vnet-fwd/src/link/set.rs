@@ -9,7 +9,7 @@ use vnet_core::encap::Header;
 use vnet_core::{HostName, LinkId, LinkKind};
 
 use super::arrivals::Arrivals;
-use super::context::{Path, Shared};
+use super::context::{Path, Shared, nanoseconds};
 use super::machine::Link;
 use super::message::{CloseReason, Features};
 use super::status;
