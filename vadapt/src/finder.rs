@@ -1,7 +1,7 @@
 //! Priced searches: the best path for one demand under the present load.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use crate::network::{NONE, Network};
 use crate::routes::Key;
@@ -23,12 +23,17 @@ pub(crate) struct Finder {
     price: Vec<f64>,
     priced: Vec<u32>,
     price_epoch: u32,
-    heap: BinaryHeap<Reverse<(Key, u32)>>,
+    /// Estimated cost, hops that are left, host.
+    heap: BinaryHeap<Reverse<(Key, u16, u32)>>,
+    /// Hops from every host to some hosts: what a path costs at least.
+    hops_to: HashMap<u32, Box<[u16]>>,
 }
 
 impl Finder {
     /// Levels of residual bandwidth tried per demand, at most.
     const LEVELS: usize = 6;
+    /// Distances by hops are forgotten when they take more than this many bytes.
+    const HOPS_BYTES: usize = 32 << 20;
 
     pub(crate) fn new(net: &Network) -> Self {
         Self {
@@ -40,6 +45,7 @@ impl Finder {
             priced: vec![0; net.from.len()],
             price_epoch: 0,
             heap: BinaryHeap::new(),
+            hops_to: HashMap::new(),
         }
     }
 
@@ -59,12 +65,20 @@ impl Finder {
         let bound = fixed.latency_bound[demand as usize];
         let mut level = 0.0;
         let mut best: Option<(f64, Vec<u32>)> = None;
+        // No path is wider than the widest edge at each of its ends.
+        let (start, end) = state.ends(demand);
+        let widest = |edges: &[u32]| edges.iter().map(|e| net.residual(*e, &state.load)).fold(0.0, f64::max);
+        let most = widest(net.edges_from(start)).min(widest(net.edges_to(end))) - bandwidth;
         for _ in 0..Self::LEVELS {
             let Some((price, path)) = self.cheapest(state, demand, level, bound) else { break };
             let width = path.iter().map(|e| net.residual(*e, &state.load)).fold(f64::INFINITY, f64::min);
             let worth = width - bandwidth - price;
             if best.as_ref().is_none_or(|(most, _)| worth > *most) {
                 best = Some((worth, path));
+            }
+            // More width costs no less than this.
+            if best.as_ref().is_some_and(|(worth, _)| most - price <= *worth) {
+                break;
             }
             if price <= 0.0 && level > 0.0 {
                 // Nothing is cheaper than free: only the width can still grow, which the
@@ -125,12 +139,18 @@ impl Finder {
         let (start, end) = state.ends(demand);
         self.epoch += 1;
         self.heap.clear();
-        self.reach(start, 0.0, NONE);
-        while let Some(Reverse((Key(so_far), at))) = self.heap.pop() {
+        // Every hop costs the toll at least: the search goes towards the end (A*).
+        let hops = match self.hops_to.remove(&end) {
+            Some(hops) => hops,
+            None => hops_to(net, end),
+        };
+        self.reach(start, 0.0, NONE, toll, &hops);
+        while let Some(Reverse((Key(estimate), left, at))) = self.heap.pop() {
             if at == end {
                 break;
             }
-            if so_far > self.cost[at as usize] {
+            let so_far = self.cost[at as usize];
+            if estimate > so_far + toll * f64::from(left) {
                 continue;
             }
             for edge in net.edges_from(at) {
@@ -139,9 +159,13 @@ impl Finder {
                 }
                 let price = self.price_of(state, *edge, bandwidth);
                 let cost = so_far + price + toll + weight * net.latency[*edge as usize];
-                self.reach(net.to[*edge as usize], cost, *edge);
+                self.reach(net.to[*edge as usize], cost, *edge, toll, &hops);
             }
         }
+        if (self.hops_to.len() + 1) * 2 * net.hosts > Self::HOPS_BYTES {
+            self.hops_to.clear();
+        }
+        self.hops_to.insert(end, hops);
         if self.mark[end as usize] != self.epoch {
             return None;
         }
@@ -158,13 +182,16 @@ impl Finder {
         Some((price, path, latency))
     }
 
-    fn reach(&mut self, host: u32, cost: f64, via: u32) {
+    fn reach(&mut self, host: u32, cost: f64, via: u32, toll: f64, hops: &[u16]) {
         let at = host as usize;
+        if hops[at] == u16::MAX {
+            return;
+        }
         if self.mark[at] != self.epoch || cost < self.cost[at] {
             self.mark[at] = self.epoch;
             self.cost[at] = cost;
             self.via[at] = via;
-            self.heap.push(Reverse((Key(cost), host)));
+            self.heap.push(Reverse((Key(cost + toll * f64::from(hops[at])), hops[at], host)));
         }
     }
 
@@ -176,4 +203,21 @@ impl Finder {
         }
         self.price[at]
     }
+}
+
+/// Hops from every host to `end`; `u16::MAX` where there is no path.
+fn hops_to(net: &Network, end: u32) -> Box<[u16]> {
+    let mut hops = vec![u16::MAX; net.hosts].into_boxed_slice();
+    hops[end as usize] = 0;
+    let mut waiting = VecDeque::from([end]);
+    while let Some(at) = waiting.pop_front() {
+        for edge in net.edges_to(at) {
+            let next = net.from[*edge as usize];
+            if hops[next as usize] == u16::MAX {
+                hops[next as usize] = hops[at as usize].saturating_add(1).min(u16::MAX - 1);
+                waiting.push_back(next);
+            }
+        }
+    }
+    hops
 }

@@ -57,6 +57,7 @@ mod network;
 pub mod objective;
 pub mod online;
 pub mod plan;
+mod pool;
 pub mod problem;
 mod routes;
 pub mod run;

@@ -444,6 +444,17 @@ impl Problem {
         Ok(())
     }
 
+    /// Changes the latency bound of a demand; `None`: any path will do.
+    ///
+    /// # Panics
+    ///
+    /// If there is no demand at `index`.
+    pub fn set_demand_latency(&mut self, index: usize, latency: Option<f64>) -> Result<(), ProblemError> {
+        check_figure(latency.unwrap_or(0.0), "latency", || format!("demands[{index}]"))?;
+        self.demands[index].latency = latency;
+        Ok(())
+    }
+
     /// The hosts and the edges between them.
     pub fn graph(&self) -> &DiGraph<Host, Edge, u32> {
         &self.graph

@@ -25,6 +25,7 @@ struct Served {
 #[derive(Debug, Default)]
 struct Trial {
     delta: f64,
+    overloaded_before: usize,
     /// VM, old host, new host.
     shifts: Vec<(u32, u32, u32)>,
     /// Demands with a new path; `paths[i]` is that of `moved[i]`.
@@ -53,7 +54,10 @@ pub(crate) struct State<'f> {
     users: Vec<Vec<u32>>,
     served: Vec<Served>,
     total: f64,
+    /// Demands that lack something, hosts with too much on them, VMs without a host.
     broken: usize,
+    overloaded: usize,
+    unplaced: usize,
     trial: Trial,
     epoch: u32,
     resource_mark: Vec<u32>,
@@ -79,6 +83,8 @@ impl<'f> State<'f> {
             served: vec![UNSERVED; demands],
             total: 0.0,
             broken: 0,
+            overloaded: 0,
+            unplaced: fixed.need.len(),
             trial: Trial::default(),
             epoch: 0,
             resource_mark: vec![0; resources],
@@ -108,7 +114,11 @@ impl<'f> State<'f> {
             }
         }
         let hosts = 0..self.fixed.net.hosts as u32;
-        self.total = -hosts.map(|h| self.fixed.host_penalty(h, self.used[h as usize])).sum::<f64>();
+        let penalties = hosts.map(|h| self.fixed.host_penalty(h, self.used[h as usize]));
+        let (over, penalty) = penalties.fold((0, 0.0), |(n, sum), p| (n + usize::from(p > 0.0), sum + p));
+        self.overloaded = over;
+        self.total = -penalty;
+        self.unplaced = host.iter().filter(|host| **host == NONE).count();
         let vms = (0..).zip(&self.host);
         self.total -= vms.map(|(vm, host)| self.fixed.distance_from_home(vm, *host)).sum::<f64>();
         self.broken = 0;
@@ -126,9 +136,21 @@ impl<'f> State<'f> {
 
     /// Whether nothing is broken.
     pub(crate) fn is_feasible(&self) -> bool {
-        self.broken == 0
-            && self.host.iter().all(|host| *host != NONE)
-            && (0..self.fixed.net.hosts as u32).all(|h| !self.is_overloaded(h))
+        self.broken == 0 && self.overloaded == 0 && self.unplaced == 0
+    }
+
+    /// Hosts of the VMs as they were before the move under trial.
+    pub(crate) fn host_before_trial(&self) -> Vec<u32> {
+        let mut host = self.host.clone();
+        for (vm, old, _) in self.trial.shifts.iter().rev() {
+            host[*vm as usize] = *old;
+        }
+        host
+    }
+
+    /// Whether nothing was broken before the move under trial.
+    pub(crate) fn was_feasible(&self) -> bool {
+        self.broken == 0 && self.trial.overloaded_before == 0 && self.unplaced == 0
     }
 
     /// Whether the VMs of `host` need more than it has.
@@ -306,7 +328,9 @@ impl<'f> State<'f> {
             self.broken -= usize::from(before.broken);
         }
         for (vm, old, new) in self.trial.shifts.drain(..) {
-            if old != NONE {
+            if old == NONE {
+                self.unplaced -= 1;
+            } else {
                 self.vms_on[old as usize].retain(|other| *other != vm);
             }
             self.vms_on[new as usize].push(vm);
@@ -366,6 +390,7 @@ impl<'f> State<'f> {
         }
         self.trial.shifts.clear();
         self.trial.delta = 0.0;
+        self.trial.overloaded_before = self.overloaded;
     }
 
     /// Moves what the shifted VMs need, back if `undo`; returns the change of the value by what
@@ -381,9 +406,12 @@ impl<'f> State<'f> {
                     continue;
                 }
                 let used = &mut self.used[host as usize];
-                delta += self.fixed.host_penalty(host, *used);
+                let before = self.fixed.host_penalty(host, *used);
                 *used = [used[0] + sign * need[0], used[1] + sign * need[1]];
-                delta -= self.fixed.host_penalty(host, *used);
+                let after = self.fixed.host_penalty(host, *used);
+                delta += before - after;
+                self.overloaded += usize::from(after > 0.0);
+                self.overloaded -= usize::from(before > 0.0);
             }
         }
         delta

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::generate::Generate;
-use crate::problem::{Demand, Problem, ProblemError, Vm, VmId};
+use crate::problem::{Demand, Host, HostId, Problem, ProblemError, Vm, VmId};
 
 /// Who talks to whom; those of the BSP generator `patterns`, and random ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,25 +32,17 @@ pub enum ApplicationShape {
     },
 }
 
-/// Adds VMs and demands to `problem`, which has its network.
+/// Above this fill, VMs are cut from the hosts.
+const TIGHT: f64 = 0.75;
+
+/// Adds VMs and demands to `problem`, which has its network; returns a mapping that has room.
 pub(super) fn build(
     what: &Generate,
     rng: &mut Xoshiro256PlusPlus,
     problem: &mut Problem,
-) -> Result<(), ProblemError> {
+) -> Result<Vec<HostId>, ProblemError> {
     let count = what.vms.max(2);
-    let hosts: Vec<_> = problem.graph().node_weights().collect();
-    let compute: f64 = hosts.iter().map(|host| host.compute).sum::<f64>() * what.fill / count as f64;
-    let size: f64 = hosts.iter().map(|host| host.size).sum::<f64>() * what.fill / count as f64;
-    // No VM larger than half of the smallest host, so that room for all is easily found.
-    let least = |of: fn(&crate::problem::Host) -> f64| {
-        hosts.iter().map(|host| of(host)).fold(f64::INFINITY, f64::min)
-    };
-    let (compute, size) = (compute.min(least(|h| h.compute) / 3.0), size.min(least(|h| h.size) / 3.0));
-    for index in 0..count {
-        let share = rng.random_range(0.5..1.5);
-        problem.add_vm(Vm::new(format!("vm{index}"), compute * share, size * rng.random_range(0.5..1.5)))?;
-    }
+    let mapping = if what.fill > TIGHT { cut(what, rng, problem)? } else { loose(what, rng, problem)? };
     let mut widths: Vec<f64> = problem.graph().edge_weights().map(|edge| edge.bandwidth).collect();
     widths.sort_by(f64::total_cmp);
     let mean = what.load * widths.get(widths.len() / 2).copied().unwrap_or(1.0);
@@ -63,7 +55,68 @@ pub(super) fn build(
             problem.add_demand(Demand { from: VmId::new(from), to: VmId::new(to), bandwidth, latency })?;
         }
     }
-    Ok(())
+    Ok(mapping)
+}
+
+/// Hosts with compute; the others are switches.
+fn machines(problem: &Problem) -> Vec<HostId> {
+    problem.graph().node_indices().filter(|host| problem.host(*host).compute > 0.0).collect()
+}
+
+/// VMs of which none is larger than half of the smallest host, so that room for all is easily found.
+fn loose(
+    what: &Generate,
+    rng: &mut Xoshiro256PlusPlus,
+    problem: &mut Problem,
+) -> Result<Vec<HostId>, ProblemError> {
+    let (count, hosts) = (what.vms.max(2), machines(problem));
+    let mean = |of: fn(&Host) -> f64| {
+        let all = || hosts.iter().map(|host| of(problem.host(*host)));
+        let least = all().fold(f64::INFINITY, f64::min);
+        (all().sum::<f64>() * what.fill / count as f64).min(least / 3.0)
+    };
+    let (compute, size) = (mean(|host| host.compute), mean(|host| host.size));
+    for index in 0..count {
+        let share = rng.random_range(0.5..1.5);
+        problem.add_vm(Vm::new(format!("vm{index}"), compute * share, size * rng.random_range(0.5..1.5)))?;
+    }
+    // First fit; with so little in each host it hardly ever fails, and the last takes what is left.
+    let mut left: Vec<[f64; 2]> =
+        hosts.iter().map(|host| [problem.host(*host).compute, problem.host(*host).size]).collect();
+    let mut mapping = Vec::with_capacity(count);
+    let start = rng.random_range(0..hosts.len());
+    for vm in problem.vms() {
+        let fits = |at: &usize| left[*at][0] >= vm.compute && left[*at][1] >= vm.size;
+        let at = (0..hosts.len()).map(|i| (start + i) % hosts.len()).find(fits).unwrap_or(start);
+        left[at] = [left[at][0] - vm.compute, left[at][1] - vm.size];
+        mapping.push(hosts[at]);
+    }
+    Ok(mapping)
+}
+
+/// VMs that together need `fill` of every host, cut from the hosts in turn.
+fn cut(
+    what: &Generate,
+    rng: &mut Xoshiro256PlusPlus,
+    problem: &mut Problem,
+) -> Result<Vec<HostId>, ProblemError> {
+    let mut hosts = machines(problem);
+    for at in (1..hosts.len()).rev() {
+        hosts.swap(at, rng.random_range(0..=at));
+    }
+    let count = what.vms.max(2);
+    let mapping: Vec<HostId> = (0..count).map(|vm| hosts[vm % hosts.len()]).collect();
+    let shares: Vec<[f64; 2]> =
+        (0..count).map(|_| [rng.random_range(0.5..1.5), rng.random_range(0.5..1.5)]).collect();
+    for (index, host) in mapping.iter().enumerate() {
+        let all = (0..count).filter(|other| mapping[*other] == *host);
+        let sum = all.fold([0.0; 2], |sum, other| [sum[0] + shares[other][0], sum[1] + shares[other][1]]);
+        let host = problem.host(*host);
+        let compute = what.fill * host.compute * shares[index][0] / sum[0];
+        let size = what.fill * host.size * shares[index][1] / sum[1];
+        problem.add_vm(Vm::new(format!("vm{index}"), compute, size))?;
+    }
+    Ok(mapping)
 }
 
 /// Pairs that talk, each once.

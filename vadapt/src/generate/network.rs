@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use crate::generate::Generate;
+use crate::generate::{Generate, PublicMap};
 use crate::problem::{Edge, Host, HostId, Problem, ProblemError};
 
 /// Hosts of one cluster of a two-tier network.
@@ -26,6 +26,17 @@ pub enum NetworkShape {
     BarabasiAlbert,
     /// Every ordered pair has an edge of its own, 10 to 1,000 Mbit/s, 0.1 to 40 ms.
     Complete,
+    /// A fat tree of `k` pods (Al-Fares, Loukissas, Vahdat 2008), the smallest with enough places
+    /// for hosts; switches are further hosts without compute. 1,000 Mbit/s everywhere, with up to
+    /// 40 % in use; 20 us a hop.
+    FatTree,
+    /// A grid, as square as the number of hosts allows; 50 to 1,000 Mbit/s, 50 to 500 us.
+    Grid,
+    /// A grid whose opposite ends are joined.
+    Torus,
+    /// A real network, with 50 to 1,000 Mbit/s and 5 us per km. Hosts beyond its nodes hang on them
+    /// one by one, over 1,000 Mbit/s.
+    Public(PublicMap),
 }
 
 /// Adds hosts and edges to `problem`.
@@ -34,7 +45,8 @@ pub(super) fn build(
     rng: &mut Xoshiro256PlusPlus,
     problem: &mut Problem,
 ) -> Result<(), ProblemError> {
-    for index in 0..what.hosts.max(2) {
+    let least = if let NetworkShape::Public(map) = what.network { map.nodes() } else { 2 };
+    for index in 0..what.hosts.max(least) {
         let cores = [4.0, 8.0, 16.0][rng.random_range(0..3)];
         let mut host = Host::new(format!("h{index}"), 100.0 * cores, 8.0 * cores);
         host.internal_bandwidth = what.internal.then_some(10_000.0);
@@ -45,6 +57,10 @@ pub(super) fn build(
         NetworkShape::Waxman => waxman(rng, problem),
         NetworkShape::BarabasiAlbert => barabasi_albert(rng, problem),
         NetworkShape::Complete => complete(rng, problem),
+        NetworkShape::FatTree => fat_tree(rng, problem),
+        NetworkShape::Grid => grid(rng, problem, false),
+        NetworkShape::Torus => grid(rng, problem, true),
+        NetworkShape::Public(map) => public(rng, problem, map),
     }
 }
 
@@ -138,6 +154,78 @@ fn complete(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem) -> Result<(), P
             let bandwidth = 10.0 * 100f64.powf(rng.random());
             problem.add_edge(*a, *b, Edge { bandwidth, latency: 100.0 * 400f64.powf(rng.random()) })?;
         }
+    }
+    Ok(())
+}
+
+fn fat_tree(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem) -> Result<(), ProblemError> {
+    let hosts: Vec<HostId> = problem.graph().node_indices().collect();
+    let half = (1..).find(|half: &usize| 2 * half.pow(3) >= hosts.len()).unwrap_or(1);
+    let pods = hosts.len().div_ceil(half * half);
+    let mut switch = |name: String| problem.add_host(Host::new(name, 0.0, 0.0));
+    let core: Vec<HostId> = (0..half * half).map(|i| switch(format!("core{i}"))).collect::<Result<_, _>>()?;
+    let tier = |kind: &str, switch: &mut dyn FnMut(String) -> Result<HostId, ProblemError>| {
+        let name = |pod: usize, i: usize| format!("{kind}{pod}-{i}");
+        (0..pods * half).map(|i| switch(name(i / half, i % half))).collect::<Result<Vec<HostId>, _>>()
+    };
+    let (aggregation, edge) = (tier("aggregation", &mut switch)?, tier("edge", &mut switch)?);
+    let mut join = |a: HostId, b: HostId| {
+        // Other traffic differs by direction.
+        for (a, b) in [(a, b), (b, a)] {
+            let bandwidth = 1000.0 * rng.random_range(0.6..1.0);
+            problem.add_edge(a, b, Edge { bandwidth, latency: 20.0 })?;
+        }
+        Ok(())
+    };
+    for (index, host) in hosts.iter().enumerate() {
+        join(*host, edge[index / half])?;
+    }
+    for pod in 0..pods {
+        for a in 0..half {
+            (0..half).try_for_each(|e| join(aggregation[pod * half + a], edge[pod * half + e]))?;
+            (0..half).try_for_each(|c| join(aggregation[pod * half + a], core[a * half + c]))?;
+        }
+    }
+    Ok(())
+}
+
+fn grid(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem, wraps: bool) -> Result<(), ProblemError> {
+    let hosts: Vec<HostId> = problem.graph().node_indices().collect();
+    let columns = (hosts.len() as f64).sqrt().ceil() as usize;
+    let mut pairs = Vec::new();
+    for index in 0..hosts.len() {
+        let (row, column) = (index / columns, index % columns);
+        let right = if column + 1 < columns { index + 1 } else { row * columns };
+        let below = if index + columns < hosts.len() { index + columns } else { column };
+        if right < hosts.len() && (wraps || column + 1 < columns) {
+            pairs.push((index.min(right), index.max(right)));
+        }
+        if wraps || index + columns < hosts.len() {
+            pairs.push((index.min(below), index.max(below)));
+        }
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    for (a, b) in pairs.into_iter().filter(|(a, b)| a != b) {
+        let (bandwidth, latency) = (rng.random_range(50.0..1000.0), rng.random_range(50.0..500.0));
+        problem.add_link(hosts[a], hosts[b], Edge { bandwidth, latency })?;
+    }
+    Ok(())
+}
+
+fn public(
+    rng: &mut Xoshiro256PlusPlus,
+    problem: &mut Problem,
+    map: PublicMap,
+) -> Result<(), ProblemError> {
+    let hosts: Vec<HostId> = problem.graph().node_indices().collect();
+    for (a, b, km) in map.links() {
+        let (bandwidth, latency) = (rng.random_range(50.0..1000.0), 50.0 + 5.0 * km);
+        problem.add_link(hosts[a], hosts[b], Edge { bandwidth, latency })?;
+    }
+    for index in map.nodes()..hosts.len() {
+        let node = hosts[index % map.nodes()];
+        problem.add_link(node, hosts[index], Edge { bandwidth: 1000.0, latency: 50.0 })?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::finder::Finder;
 use crate::fixed::Fixed;
 use crate::objective::Objective;
+use crate::pool::Pool;
 use crate::problem::Problem;
 use crate::routes::Routes;
 use crate::run::Run;
@@ -105,8 +106,11 @@ pub(crate) struct Searcher<'f> {
     pub(crate) state: State<'f>,
     pub(crate) routes: Routes,
     pub(crate) finder: Finder,
+    pool: Pool,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) best: Snapshot,
+    /// The best mappings met, each with the routing that it had.
+    elite: Vec<Snapshot>,
     pub(crate) moves: u64,
     /// Whether moves may be rejected by their outlook: the objective is monotone.
     judges_ahead: bool,
@@ -117,6 +121,8 @@ pub(crate) struct Searcher<'f> {
 impl<'f> Searcher<'f> {
     /// Constructed starts, at most.
     const STARTS: usize = 6;
+    /// Up to so many VMs, the routes of several mappings are worked out.
+    const FEW: usize = 30;
     /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
     const HEATS: [f64; 4] = [0.02, 0.12, 0.6, 2.0];
 
@@ -125,8 +131,10 @@ impl<'f> Searcher<'f> {
         Self {
             routes: Routes::new(&fixed.net, fixed.has_latency_bounds),
             finder: Finder::new(&fixed.net),
+            pool: Pool::new(fixed.mean_bandwidth),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             best: Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() },
+            elite: Vec::new(),
             moves: 0,
             judges_ahead: objective.is_monotone(),
             promising: construct::promising_hosts(fixed),
@@ -164,7 +172,7 @@ impl<'f> Searcher<'f> {
         tracing::debug!(value = start.value, feasible = start.feasible, elapsed = ?run.elapsed(), "start");
         let begin = run.elapsed();
         let total = run.limit().saturating_sub(begin);
-        let mean_loss = self.mean_loss(&start);
+        let mean_loss = self.mean_loss(&start, false);
         // Trials of a sixteenth of the time each find the heat; the rest is for the best one.
         let mut best = (Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() }, Self::HEATS[1]);
         for (index, heat) in Self::HEATS.into_iter().enumerate() {
@@ -179,7 +187,9 @@ impl<'f> Searcher<'f> {
             }
         }
         // More time allows for more heat than a trial; the ends are in sixteenths.
-        for (end, heat) in [(9, best.1), (14, 2.0 * best.1), (16, 0.3 * best.1)] {
+        let few = self.fixed.movable.len() <= Self::FEW;
+        let rounds = if few { [(7, best.1), (9, 2.0 * best.1), (10, 0.3 * best.1)] } else { [(9, best.1), (14, 2.0 * best.1), (16, 0.3 * best.1)] };
+        for (end, heat) in rounds {
             let from = self.best.clone();
             self.back_to(&from);
             let end = begin + total * end / 16;
@@ -188,10 +198,38 @@ impl<'f> Searcher<'f> {
                 tracing::debug!(heat, value = reached.value, moves = self.moves, "round");
             }
         }
+        if few {
+            self.polish_elite(run);
+        }
         let best = self.best.clone();
         self.back_to(&best);
         improve_routes(&mut self.state, &mut self.finder, run, 1);
         self.keep();
+    }
+
+    /// Routes the best mappings met anew, in rounds: the better half of each gets twice the time
+    /// in the next. A walk over mappings judges each by a routing that had little time.
+    fn polish_elite(&mut self, run: &mut Run<'_>) {
+        let mut elite = std::mem::take(&mut self.elite);
+        if self.best.feasible {
+            elite.retain(|snapshot| snapshot.host != self.best.host);
+            elite.push(self.best.clone());
+        }
+        while !elite.is_empty() && !run.is_over() {
+            let rounds = elite.len().ilog2() + 1;
+            let begin = run.elapsed();
+            let slice = run.limit().saturating_sub(begin) / rounds / elite.len() as u32;
+            for (index, snapshot) in elite.iter_mut().enumerate() {
+                self.back_to(snapshot);
+                let mean_loss = self.mean_loss(snapshot, true);
+                let end = begin + slice * (index as u32 + 1);
+                let schedule = Schedule::cooling(mean_loss, 0.3, run.elapsed(), end).of_routes();
+                *snapshot = self.walk(schedule, run);
+            }
+            elite.sort_by(|x, y| y.value.total_cmp(&x.value));
+            tracing::debug!(count = elite.len(), best = elite[0].value, worst = elite[elite.len() - 1].value, moves = self.moves, "elite");
+            elite.truncate(elite.len() / 2);
+        }
     }
 
     /// Walks near a good state: little heat, then none.
@@ -199,7 +237,7 @@ impl<'f> Searcher<'f> {
         if self.fixed.movable.is_empty() {
             return;
         }
-        let mean_loss = self.mean_loss(start);
+        let mean_loss = self.mean_loss(start, false);
         let (begin, limit) = (run.elapsed(), run.limit());
         let middle = begin + limit.saturating_sub(begin) / 2;
         for (heat, end) in [(0.1, middle), (0.01, limit)] {

@@ -13,24 +13,88 @@ use crate::solver::search::{Searcher, Snapshot};
 /// Moves between two looks at the clock.
 const BATCH: u64 = 16;
 
+/// Mappings that are kept to be routed anew.
+const ELITE: usize = 16;
+
 /// How the temperature falls: geometrically in time, to a thousandth of the start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
     start: f64,
     begin: Duration,
     end: Duration,
+    routes_only: bool,
 }
 
 impl Schedule {
     /// From `heat` times `mean_loss`, between two moments of the run.
     pub(super) fn cooling(mean_loss: f64, heat: f64, begin: Duration, end: Duration) -> Self {
-        Self { start: (mean_loss * heat).max(1e-9), begin, end }
+        Self { start: (mean_loss * heat).max(1e-9), begin, end, routes_only: false }
+    }
+
+    /// The same, with moves of routes alone.
+    pub(super) fn of_routes(self) -> Self {
+        Self { routes_only: true, ..self }
     }
 
     fn temperature(&self, now: Duration) -> f64 {
         let whole = self.end.saturating_sub(self.begin).as_secs_f64().max(1e-9);
         let part = now.saturating_sub(self.begin).as_secs_f64() / whole;
         self.start * 1e-3f64.powf(part.min(1.0))
+    }
+}
+
+/// What a move is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// Hosts of VMs.
+    Places,
+    /// The best path under the present load.
+    Search,
+    /// A random path over one or two stops.
+    Detour,
+    /// A path met before.
+    Known,
+}
+
+/// The mix of moves: more about routes as places freeze.
+#[derive(Debug)]
+struct Mix {
+    /// Share of moves that search the graph.
+    search: f64,
+    /// The highest share of moves about routes.
+    most: f64,
+    /// The share of moves about places that were accepted lately.
+    accepted: f64,
+    fixed_places: bool,
+}
+
+impl Mix {
+    fn new(searcher: &Searcher<'_>, routes_only: bool) -> Self {
+        let edges = searcher.fixed.net.from.len() as f64;
+        let fixed_places = routes_only || searcher.fixed.movable.is_empty();
+        // Searches take long in large networks: so few of them that they take a part of the time only.
+        let search = if fixed_places { 0.2 } else { (20.0 / edges).clamp(0.0005, 0.1) };
+        Self { search, most: 0.6, accepted: 0.1, fixed_places }
+    }
+
+    fn draw(&self, dice: f64) -> About {
+        let known = if self.fixed_places {
+            1.0 - 2.0 * self.search
+        } else {
+            (self.most - 2000.0 * self.accepted.powi(2)).clamp(0.1, self.most)
+        };
+        match dice {
+            dice if dice < self.search => About::Search,
+            dice if dice < 2.0 * self.search => About::Detour,
+            dice if dice < 2.0 * self.search + known => About::Known,
+            _ => About::Places,
+        }
+    }
+
+    fn learn(&mut self, about: About, accepted: bool) {
+        if about == About::Places {
+            self.accepted += 0.002 * (f64::from(u8::from(accepted)) - self.accepted);
+        }
     }
 }
 
@@ -41,7 +105,7 @@ impl Searcher<'_> {
         let mut met = Snapshot::of(&self.state);
         let mut unsaved = false;
         let mut most = if met.feasible { met.value } else { f64::NEG_INFINITY };
-        let reroutes = self.reroute_share();
+        let mut mix = Mix::new(self, schedule.routes_only);
         loop {
             self.moves += 1;
             if self.moves.is_multiple_of(BATCH) {
@@ -55,7 +119,12 @@ impl Searcher<'_> {
             }
             // The least change that is accepted: Metropolis' rule with the dice thrown first.
             let least = temperature * self.rng.random::<f64>().max(1e-300).ln();
-            let Some(delta) = self.propose(reroutes, least) else { continue };
+            let about = mix.draw(self.rng.random());
+            let Some(delta) = self.propose(about, least) else {
+                mix.learn(about, false);
+                continue;
+            };
+            mix.learn(about, delta >= least);
             if delta < least {
                 self.state.discard();
                 continue;
@@ -66,6 +135,9 @@ impl Searcher<'_> {
                 met = Snapshot::of(&self.state);
                 unsaved = false;
                 continue;
+            }
+            if about == About::Places {
+                self.note_mapping();
             }
             self.state.commit();
             if self.state.value() > most + 1e-9 * most.abs().max(1.0) && self.state.is_feasible() {
@@ -84,12 +156,37 @@ impl Searcher<'_> {
         met
     }
 
+    /// Keeps the mapping that is about to be left if it is among the best.
+    fn note_mapping(&mut self) {
+        if self.fixed.movable.len() > Self::FEW || !self.state.was_feasible() {
+            return;
+        }
+        let value = self.state.value();
+        let full = self.elite.len() >= ELITE;
+        if full && self.elite.iter().all(|snapshot| snapshot.value >= value) {
+            return;
+        }
+        let mapping = self.state.host_before_trial();
+        if let Some(known) = self.elite.iter_mut().find(|snapshot| snapshot.host == mapping) {
+            if known.value < value {
+                (known.value, known.paths) = (value, self.state.path.clone());
+            }
+            return;
+        }
+        if full && let Some(worst) = (0..ELITE).min_by(|x, y| self.elite[*x].value.total_cmp(&self.elite[*y].value)) {
+            self.elite.swap_remove(worst);
+        }
+        let paths = self.state.path.clone();
+        self.elite.push(Snapshot { host: mapping, paths, value, feasible: true });
+    }
+
     /// The mean loss of a bad but feasible move from `start`.
-    pub(super) fn mean_loss(&mut self, start: &Snapshot) -> f64 {
+    pub(super) fn mean_loss(&mut self, start: &Snapshot, of_routes: bool) -> f64 {
         self.back_to(start);
         let (mut sum, mut count) = (0.0, 0);
-        for _ in 0..200 {
-            let Some(delta) = self.propose(0.0, f64::NEG_INFINITY) else { continue };
+        let (about, count_of) = if of_routes { (About::Known, 30) } else { (About::Places, 200) };
+        for _ in 0..count_of {
+            let Some(delta) = self.propose(about, f64::NEG_INFINITY) else { continue };
             self.state.discard();
             if delta < 0.0 && delta > -0.4 * self.fixed.unit * 8.0 {
                 sum -= delta;
@@ -99,21 +196,14 @@ impl Searcher<'_> {
         if count == 0 { self.fixed.unit } else { sum / f64::from(count) }
     }
 
-    /// The share of moves that search the graph, so that they take a part of the time only.
-    fn reroute_share(&self) -> f64 {
-        let edges = self.fixed.net.from.len() as f64;
-        if self.fixed.movable.is_empty() { 0.5 } else { (30.0 / edges).clamp(0.0005, 0.15) }
-    }
-
     /// Tries a random move; `None` if there was nothing to try, or nothing that could change the
     /// value by `least` or more.
-    fn propose(&mut self, reroutes: f64, least: f64) -> Option<f64> {
-        let dice: f64 = self.rng.random();
-        if dice < reroutes {
-            return self.propose_reroute();
-        }
-        if dice < 2.0 * reroutes {
-            return self.propose_detour();
+    fn propose(&mut self, about: About, least: f64) -> Option<f64> {
+        match about {
+            About::Search => return self.propose_reroute(),
+            About::Detour => return self.propose_detour(),
+            About::Known => return self.propose_known(),
+            About::Places => {}
         }
         let movable = &self.fixed.movable;
         if movable.is_empty() {
@@ -245,7 +335,28 @@ impl Searcher<'_> {
         if !simple || path == self.state.path[demand as usize] {
             return None;
         }
+        self.pool.add(a, b, &path);
         Some(self.state.try_paths(&mut vec![(demand, path)]))
+    }
+
+    /// A path from the pool, rather one of the first.
+    fn propose_known(&mut self) -> Option<f64> {
+        let demands = self.fixed.from.len();
+        if demands == 0 {
+            return None;
+        }
+        let demand = self.rng.random_range(0..demands) as u32;
+        let (a, b) = self.state.ends(demand);
+        if a == b || a == NONE || b == NONE {
+            return None;
+        }
+        let paths = self.pool.paths(&self.fixed.net, a, b);
+        let dice: f64 = self.rng.random();
+        let path = paths.get((dice * dice * paths.len() as f64) as usize)?;
+        if **path == *self.state.path[demand as usize] {
+            return None;
+        }
+        Some(self.state.try_paths(&mut vec![(demand, path.to_vec())]))
     }
 
     fn propose_reroute(&mut self) -> Option<f64> {
@@ -261,6 +372,7 @@ impl Searcher<'_> {
             return None;
         }
         let path = self.finder.best_path(&mut self.state, demand)?;
+        self.pool.add(a, b, &path);
         if path == self.state.path[demand as usize] {
             return None;
         }
