@@ -8,7 +8,7 @@
 //! problem), and the prices improved by subgradient steps; the limit holds for any prices.
 
 use crate::fixed::Fixed;
-use crate::network::NONE;
+use crate::network::{NONE, Network};
 use crate::objective::{Objective, Sense, Service};
 use crate::problem::Problem;
 use crate::routes::{all_fastest, all_widest};
@@ -21,8 +21,9 @@ const STEPS: usize = 300;
 /// undercuts). `None` if the objective isn't [monotone](Objective::is_monotone), if the run ended
 /// before there was a limit, or if some VM fits on no host.
 ///
-/// `O(H * E log H + VMs * H * (H + degree log degree))`, then `O(VMs * H)` per step. Memory
-/// `O(H^2)`.
+/// Up to 600 hosts: `O(H * E log H + VMs * H * (H + degree log degree))`, then `O(VMs * H)` per step, and
+/// `O(H^2)` memory. Above, paths are judged by the edges at their ends alone, which costs some
+/// tightness: `O(E + VMs * H * degree log degree)` and `O(VMs * H)` memory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,42 +54,110 @@ pub fn upper_bound(problem: &Problem, objective: &dyn Objective, run: &mut Run<'
 pub(crate) struct Pairs<'f> {
     pub(crate) fixed: &'f Fixed<'f>,
     objective: &'f dyn Objective,
-    /// Widest path between each pair of hosts, by rows of the start.
-    width: Vec<f32>,
-    /// Least latency between each pair of hosts; empty if no latency counts.
-    latency: Vec<f32>,
+    reach: Reach,
+}
+
+/// Up to so many hosts, all pairs are looked at.
+const ALL_PAIRS: usize = 600;
+
+/// What is known about paths between hosts.
+enum Reach {
+    /// Widest path and least latency between each pair of hosts, by rows of the start.
+    Pairs { width: Vec<f32>, latency: Vec<f32> },
+    /// Width and latency of the best edge that leaves and that enters each host: no path is better.
+    Ends { out: Vec<(f64, f64)>, into: Vec<(f64, f64)> },
+}
+
+impl Reach {
+    fn new(net: &Network) -> Self {
+        if net.hosts <= ALL_PAIRS {
+            return Self::Pairs { width: all_widest(net), latency: all_fastest(net) };
+        }
+        let nothing = vec![0.0; net.capacity.len()];
+        let best = |edges: &[u32]| {
+            edges.iter().fold((-1.0f64, f64::INFINITY), |(width, latency), edge| {
+                (width.max(net.residual(*edge, &nothing)), latency.min(net.latency[*edge as usize]))
+            })
+        };
+        let hosts = || 0..net.hosts as u32;
+        Self::Ends {
+            out: hosts().map(|host| best(net.edges_from(host))).collect(),
+            into: hosts().map(|host| best(net.edges_to(host))).collect(),
+        }
+    }
+
+    /// The most width and the least latency from `a` to `b`.
+    fn best(&self, hosts: usize, a: usize, b: usize) -> (f64, f64) {
+        // Single precision rounds by less than a part in ten million.
+        let slack = 1.0 + 2e-7;
+        match self {
+            Self::Pairs { width, latency } => {
+                let pair = a * hosts + b;
+                (f64::from(width[pair]) * slack, f64::from(latency[pair]) / slack)
+            }
+            Self::Ends { out, into } => (out[a].0.min(into[b].0), out[a].1.max(into[b].1)),
+        }
+    }
 }
 
 impl<'f> Pairs<'f> {
     pub(crate) fn new(fixed: &'f Fixed<'f>, objective: &'f dyn Objective) -> Self {
-        let latency = all_fastest(&fixed.net);
-        Self { width: all_widest(&fixed.net), latency, fixed, objective }
+        Self { reach: Reach::new(&fixed.net), fixed, objective }
     }
 
     /// The most that `demand` can be worth (to maximise) from host `a` to host `b`; minus infinity
     /// where it can't be served at all.
     pub(crate) fn value(&self, demand: usize, a: usize, b: usize) -> f64 {
-        let fixed = self.fixed;
-        let asked = &fixed.problem.demands()[demand];
-        let pair = a * fixed.net.hosts + b;
-        // Single precision rounds by less than a part in ten million.
-        let slack = 1.0 + 2e-7;
-        let service = if a == b {
-            let residual = fixed.net.internal[a];
-            Service { residual, latency: 0.0, hops: 0 }
-        } else {
-            let residual = f64::from(self.width[pair]) * slack - asked.bandwidth;
-            let latency = f64::from(self.latency[pair]) / slack;
-            if latency > fixed.latency_bound[demand] * (1.0 + 1e-9) {
-                return f64::NEG_INFINITY;
-            }
-            Service { residual, latency, hops: 1 }
-        };
-        if service.residual < -1e-6 * asked.bandwidth.max(1e-9) {
+        self.judge(demand, self.service(demand, a, b))
+    }
+
+    fn judge(&self, demand: usize, service: Service) -> f64 {
+        let asked = &self.fixed.problem.demands()[demand];
+        if service.latency > self.fixed.latency_bound[demand] * (1.0 + 1e-9)
+            || service.residual < -1e-6 * asked.bandwidth.max(1e-9)
+        {
             return f64::NEG_INFINITY;
         }
         let service = Service { residual: service.residual.max(0.0), ..service };
         self.objective.gain(asked, service)
+    }
+
+    /// The best of everything that `demand` can get from host `a` to host `b`, each on a path of its own.
+    pub(crate) fn service(&self, demand: usize, a: usize, b: usize) -> Service {
+        if a == b {
+            return Service { residual: self.fixed.net.internal[a], latency: 0.0, hops: 0 };
+        }
+        let (width, latency) = self.reach.best(self.fixed.net.hosts, a, b);
+        Service { residual: width - self.fixed.bandwidth[demand], latency, hops: 1 }
+    }
+
+    /// The most that demands of `vm` on `host` can be worth together with `partner` elsewhere.
+    fn elsewhere(&self, vm: usize, host: usize, partner: usize, demands: &[usize]) -> f64 {
+        match &self.reach {
+            Reach::Pairs { .. } => {
+                let others = 0..self.fixed.net.hosts;
+                let others = others.filter(|other| *other != host && self.may_be(partner, *other));
+                others.map(|other| self.at(vm, host, other, demands)).fold(f64::NEG_INFINITY, f64::max)
+            }
+            Reach::Ends { out, into } => {
+                let value = |demand: &usize| {
+                    let leaves = self.fixed.from[*demand] as usize == vm;
+                    let (width, latency) = if leaves { out[host] } else { into[host] };
+                    let residual = width - self.fixed.bandwidth[*demand];
+                    self.judge(*demand, Service { residual, latency, hops: 1 })
+                };
+                demands.iter().map(value).sum()
+            }
+        }
+    }
+
+    /// The most that demands of `vm` on `host` can be worth together with the partner on `other`.
+    fn at(&self, vm: usize, host: usize, other: usize, demands: &[usize]) -> f64 {
+        let value = |demand: &usize| match self.fixed.from[*demand] as usize == vm {
+            true => self.value(*demand, host, other),
+            false => self.value(*demand, other, host),
+        };
+        demands.iter().map(value).sum()
     }
 
     /// Whether `vm` may be on `host`, all by itself.
@@ -201,19 +270,12 @@ fn star(pairs: &Pairs<'_>, vm: usize, host: usize) -> f64 {
             None => partners.push((partner, vec![demand])),
         }
     }
-    let at = |demands: &[usize], other: usize| -> f64 {
-        let value = |demand: &usize| match fixed.from[*demand] as usize == vm {
-            true => pairs.value(*demand, host, other),
-            false => pairs.value(*demand, other, host),
-        };
-        demands.iter().map(value).sum()
-    };
     let mut sum = 0.0;
     let mut sharing: Vec<(f64, [f64; 2])> = Vec::new();
     for (partner, demands) in &partners {
-        let hosts = (0..fixed.net.hosts).filter(|other| *other != host && pairs.may_be(*partner, *other));
-        let elsewhere = hosts.map(|other| at(demands, other)).fold(f64::NEG_INFINITY, f64::max);
-        let here = if pairs.may_be(*partner, host) { at(demands, host) } else { f64::NEG_INFINITY };
+        let elsewhere = pairs.elsewhere(vm, host, *partner, demands);
+        let may = pairs.may_be(*partner, host);
+        let here = if may { pairs.at(vm, host, host, demands) } else { f64::NEG_INFINITY };
         if elsewhere == f64::NEG_INFINITY {
             sum += here;
         } else {

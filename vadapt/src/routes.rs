@@ -25,6 +25,11 @@ enum Kind {
 /// Above this share of all possible edges, trees are grown by scanning a matrix.
 const DENSE_SHARE: f64 = 0.15;
 
+/// What each hop costs in a balanced tree, and what a narrow one costs more at most, in hops over a
+/// typical edge.
+const HOP: f64 = 0.2;
+const NARROW: f64 = 40.0;
+
 /// Networks with more hosts than this have one kind of tree only.
 const LARGE: usize = 1000;
 
@@ -196,10 +201,13 @@ impl Routes {
             }
             _ => {}
         }
+        if kind == Kind::Balanced {
+            return self.balanced_tree(net, root, into);
+        }
         let cost = |so_far: f64, edge: u32| match kind {
             // Negated width, so that less is better.
             Kind::Widest => so_far.max(-self.width[edge as usize]),
-            Kind::Balanced => so_far + 0.2 + self.typical_width / self.width[edge as usize].max(1e-9),
+            Kind::Balanced => so_far + self.hop_cost(edge),
             Kind::Fastest => so_far + net.latency[edge as usize],
         };
         let mut tree = Tree {
@@ -228,6 +236,56 @@ impl Routes {
                     heap.push(Reverse((Key(reached.0), reached.1, next)));
                 }
             }
+        }
+        tree
+    }
+}
+
+impl Routes {
+    /// What a hop over `edge` costs in a balanced tree.
+    fn hop_cost(&self, edge: u32) -> f64 {
+        HOP + (self.typical_width / self.width[edge as usize].max(1e-9)).min(NARROW)
+    }
+
+    /// Dijkstra with buckets (Dial 1969). No hop is cheaper than a bucket is wide, so that hosts
+    /// in one bucket can't improve each other, and their order doesn't matter.
+    fn balanced_tree(&self, net: &Network, root: u32, into: bool) -> Tree {
+        let slots = (NARROW / HOP) as usize + 3;
+        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); slots];
+        let mut cost = vec![f64::INFINITY; net.hosts];
+        let mut tree = Tree {
+            edge: vec![NONE; net.hosts].into_boxed_slice(),
+            width: vec![-1.0; net.hosts].into_boxed_slice(),
+        };
+        tree.width[root as usize] = f32::INFINITY;
+        cost[root as usize] = 0.0;
+        buckets[0].push(root);
+        let (mut waiting, mut bucket) = (1, 0usize);
+        while waiting > 0 {
+            let mut here = std::mem::take(&mut buckets[bucket % slots]);
+            waiting -= here.len();
+            for at in here.drain(..) {
+                let so_far = cost[at as usize];
+                if (so_far / HOP) as usize != bucket {
+                    // Reached more cheaply, and settled, before.
+                    continue;
+                }
+                let width = tree.width[at as usize];
+                let edges = if into { net.edges_to(at) } else { net.edges_from(at) };
+                for edge in edges {
+                    let next = if into { net.from[*edge as usize] } else { net.to[*edge as usize] } as usize;
+                    let reached = so_far + self.hop_cost(*edge);
+                    if reached < cost[next] {
+                        cost[next] = reached;
+                        tree.edge[next] = *edge;
+                        tree.width[next] = width.min(self.width[*edge as usize] as f32);
+                        buckets[(reached / HOP) as usize % slots].push(next as u32);
+                        waiting += 1;
+                    }
+                }
+            }
+            buckets[bucket % slots] = here;
+            bucket += 1;
         }
         tree
     }
@@ -338,7 +396,7 @@ impl Matrix {
             let row = &rows[at as usize * hosts..(at as usize + 1) * hosts];
             let wide = width[at as usize];
             for host in 0..hosts {
-                let through = so_far + 0.2 + typical_width / row[host].max(1e-9);
+                let through = so_far + HOP as f32 + (typical_width / row[host].max(1e-9)).min(NARROW as f32);
                 if through < cost[host] && row[host] >= 0.0 && !settled[host] {
                     (cost[host], open[host]) = (through, through);
                     width[host] = wide.min(row[host]);

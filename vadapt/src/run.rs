@@ -141,6 +141,12 @@ impl<'a> Run<'a> {
         self.stopped |= watcher(Progress { elapsed, moves, best }).is_break();
     }
 
+    /// Ends the run earlier by `margin`, but not before half of its time: what it takes to hand
+    /// over an answer belongs to the time, too.
+    pub(crate) fn hold_back(&mut self, margin: Duration) {
+        self.limit -= margin.min(self.limit / 2);
+    }
+
     /// A run of another solver within this one: same clock and cancellation, its own seed
     /// and at most `limit`, never beyond the deadline of this run.
     pub fn part(&self, limit: Duration, seed: u64) -> Run<'a> {

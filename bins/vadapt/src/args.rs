@@ -178,6 +178,24 @@ pub(crate) enum NetworkName {
     BarabasiAlbert,
     /// A complete overlay.
     Complete,
+    /// A fat tree; its switches are hosts without compute.
+    FatTree,
+    Grid,
+    Torus,
+    /// Abilene (SNDlib).
+    Abilene,
+    /// Geant (SNDlib).
+    Geant,
+    /// AT&T (Internet Topology Zoo).
+    Att,
+    /// Nobel-EU (SNDlib).
+    NobelEu,
+    /// GEANT in 2012 (Internet Topology Zoo).
+    Geant2012,
+    /// Germany50 (SNDlib).
+    Germany50,
+    /// Tata in India (Internet Topology Zoo).
+    Tata,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -216,6 +234,10 @@ pub(crate) struct GenerateArgs {
     /// Mean bandwidth of a demand, as a fraction of the median edge.
     #[arg(long, default_value_t = 0.05)]
     pub(crate) load: f64,
+    /// Narrow the edges around a hidden solution until it takes this share of them, such as 0.9;
+    /// 0: leave them.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) squeeze: f64,
     /// VMs that talk may not share a host.
     #[arg(long)]
     pub(crate) no_internal: bool,

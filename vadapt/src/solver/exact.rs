@@ -3,7 +3,7 @@
 use crate::bound::{Pairs, upper_bound};
 use crate::fixed::Fixed;
 use crate::network::NONE;
-use crate::objective::{Objective, Sense};
+use crate::objective::{Objective, Sense, Service};
 use crate::problem::Problem;
 use crate::run::Run;
 use crate::solution::Solution;
@@ -296,8 +296,8 @@ impl Routing<'_, '_, '_> {
         if self.tree.stopped {
             return;
         }
-        let limit = self.limit(depth);
-        if self.tree.is_beaten(limit) {
+        let (routed, open) = self.limit(depth);
+        if self.tree.is_beaten(self.within + routed + open) {
             return;
         }
         let Some(demand) = self.demands.get(depth).copied() else {
@@ -307,13 +307,27 @@ impl Routing<'_, '_, '_> {
             }
             return;
         };
-        let Some(mut paths) = self.paths(demand) else {
+        let Some(paths) = self.paths(demand) else {
             self.tree.stopped = true;
             return;
         };
-        // The widest first: good solutions early rule out much.
-        paths.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.len().cmp(&y.1.len())));
-        for (_, path) in paths {
+        // What the other open demands are worth at most, and the routed ones without this one.
+        let others = self.within + routed + open - self.most(demand);
+        let unserved = self.state.worth(demand);
+        let mut children: Vec<(f64, Vec<u32>)> = paths
+            .into_iter()
+            .map(|path| {
+                let delta = self.state.try_paths(&mut vec![(demand, path.clone())]);
+                self.state.discard();
+                (others + delta + unserved, path)
+            })
+            .collect();
+        // The best first: good solutions early rule out much.
+        children.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.len().cmp(&y.1.len())));
+        for (limit, path) in children {
+            if self.tree.is_beaten(limit) {
+                return;
+            }
             self.state.try_paths(&mut vec![(demand, path)]);
             self.state.commit();
             self.next(depth + 1);
@@ -325,22 +339,49 @@ impl Routing<'_, '_, '_> {
         }
     }
 
-    /// The most that is possible when the first `depth` demands stay on their paths.
-    fn limit(&self, depth: usize) -> f64 {
-        let routed: f64 = self.demands[..depth].iter().map(|demand| self.state.worth(*demand)).sum();
-        let unrouted: f64 = self.demands[depth..]
-            .iter()
-            .map(|demand| {
-                let (a, b) = self.state.ends(*demand);
-                self.tree.pairs.value(*demand as usize, a as usize, b as usize)
-            })
-            .sum();
-        self.within + routed + unrouted
+    /// What the first `depth` demands are worth on their paths, and what the others can be worth at
+    /// most under that load.
+    fn limit(&self, depth: usize) -> (f64, f64) {
+        let routed = self.demands[..depth].iter().map(|demand| self.state.worth(*demand)).sum();
+        (routed, self.demands[depth..].iter().map(|demand| self.most(*demand)).sum())
     }
 
-    /// All simple paths with enough bandwidth and within the latency bound, with their width;
-    /// `None` when there is no time for them or they are too many.
-    fn paths(&self, demand: u32) -> Option<Vec<(f64, Vec<u32>)>> {
+    /// The most that a demand without a path can be worth under the present load.
+    fn most(&self, demand: u32) -> f64 {
+        let (fixed, index) = (self.tree.fixed, demand as usize);
+        let (a, b) = self.state.ends(demand);
+        let alone = self.tree.pairs.value(index, a as usize, b as usize);
+        let residual = self.widest(a, b) - fixed.bandwidth[index];
+        if residual < -1e-6 * fixed.bandwidth[index].max(1e-9) {
+            return f64::NEG_INFINITY;
+        }
+        let service = self.tree.pairs.service(index, a as usize, b as usize);
+        let service = Service { residual: residual.max(0.0).min(service.residual), ..service };
+        alone.min(self.tree.objective.gain(&fixed.problem.demands()[index], service))
+    }
+
+    /// What the widest path between two hosts has left under the present load; negative if there is none.
+    fn widest(&self, a: u32, b: u32) -> f64 {
+        let net = &self.tree.fixed.net;
+        let mut width = vec![-1.0f64; net.hosts];
+        let mut open = vec![true; net.hosts];
+        width[a as usize] = f64::INFINITY;
+        loop {
+            let candidates = (0..net.hosts).filter(|host| open[*host] && width[*host] >= 0.0);
+            let Some(at) = candidates.max_by(|x, y| width[*x].total_cmp(&width[*y])) else { return -1.0 };
+            if at == b as usize {
+                return width[at];
+            }
+            open[at] = false;
+            for edge in net.edges_from(at as u32) {
+                let next = net.to[*edge as usize] as usize;
+                width[next] = width[next].max(width[at].min(net.residual(*edge, &self.state.load)));
+            }
+        }
+    }
+
+    /// All simple paths with enough bandwidth and within the latency bound; `None` when there is no time for them or they are too many.
+    fn paths(&self, demand: u32) -> Option<Vec<Vec<u32>>> {
         let fixed = self.tree.fixed;
         let (start, end) = self.state.ends(demand);
         let mut walk = Walk {
@@ -355,7 +396,7 @@ impl Routing<'_, '_, '_> {
             edges: Vec::new(),
             found: Vec::new(),
         };
-        walk.visit(start, f64::INFINITY, 0.0);
+        walk.visit(start, 0.0);
         (!walk.stopped).then_some(walk.found)
     }
 }
@@ -371,13 +412,13 @@ struct Walk<'a, 't, 'r> {
     latency_bound: f64,
     visited: Vec<bool>,
     edges: Vec<u32>,
-    found: Vec<(f64, Vec<u32>)>,
+    found: Vec<Vec<u32>>,
 }
 
 impl Walk<'_, '_, '_> {
-    fn visit(&mut self, at: u32, width: f64, latency: f64) {
+    fn visit(&mut self, at: u32, latency: f64) {
         if at == self.end {
-            self.found.push((width, self.edges.clone()));
+            self.found.push(self.edges.clone());
             return;
         }
         self.steps += 1;
@@ -396,7 +437,7 @@ impl Walk<'_, '_, '_> {
                 continue;
             }
             self.edges.push(*edge);
-            self.visit(next, width.min(left), latency);
+            self.visit(next, latency);
             self.edges.pop();
         }
         self.visited[at as usize] = false;

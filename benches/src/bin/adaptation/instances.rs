@@ -27,6 +27,11 @@ impl Instance {
         Self { name, generate, objective: Box::new(ResidualBandwidth), routing: false }
     }
 
+    /// Whether it was made around a solution.
+    pub(crate) fn has_solution(&self) -> bool {
+        self.generate.squeeze > 0.0 && self.generate.internal
+    }
+
     /// The problem.
     pub(crate) fn problem(&self) -> Result<Problem, ProblemError> {
         let mut problem = self.generate.problem()?;

@@ -77,7 +77,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut best = best::Best::read(&args.best)?;
     let wanted = |line: Line| args.lines.contains(&line) || args.lines.contains(&Line::All);
-    let mut rows = Vec::new();
+    let mut report = report::Report::default();
     let limits = |list: &[u64]| list.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
     let classes: [(Line, &str, Vec<instances::Instance>, Vec<Duration>); 7] = [
         (Line::Small, "1 small", instances::small(), limits(&[45])),
@@ -108,16 +108,16 @@ fn main() -> anyhow::Result<()> {
             best.write(&args.best)?;
             continue;
         }
-        rows.extend(measure::class(title, &instances, &limits, args.seed, args.verbose, &mut best)?);
+        report.rows.extend(measure::class(title, &instances, &limits, args.seed, args.verbose, &mut best)?);
     }
     if args.record.is_none() && args.write.is_none() {
         if wanted(Line::Readapt) {
-            rows.extend(lines::readapt(args.verbose)?);
+            report.drift = lines::readapt()?;
         }
         if wanted(Line::Growth) {
-            rows.extend(lines::growth()?);
+            (report.sizes, report.exponents) = lines::growth()?;
         }
         best.write(&args.best)?;
     }
-    report::print(&rows, args.json)
+    report.print(args.json)
 }

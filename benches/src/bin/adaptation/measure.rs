@@ -76,8 +76,9 @@ impl Tally {
     fn add(&mut self, instance: &Instance, solved: &Solved, known: Option<&Known>) {
         self.times.push(solved.time.as_secs_f64() * 1e3);
         let Some(solution) = &solved.solution else {
-            self.missed += usize::from(known.is_some());
-            if known.is_some() {
+            let possible = known.is_some() || instance.has_solution();
+            self.missed += usize::from(possible);
+            if possible {
                 self.ratios.push(0.0);
             }
             return;

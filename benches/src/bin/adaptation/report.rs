@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::lines::{Drift, Exponents, Size};
+
 /// One solver with one limit on one class of problems; or another measurement, by its figures.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
@@ -23,19 +25,78 @@ pub(crate) struct Row {
     pub(crate) slowest_ms: f64,
 }
 
-pub(crate) fn print(rows: &[Row], json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(rows)?);
-        return Ok(());
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) drift: Vec<Drift>,
+    pub(crate) sizes: Vec<Size>,
+    pub(crate) exponents: Vec<Exponents>,
+}
+
+impl Report {
+    /// Prints tables, or all as JSON.
+    pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        self.print_rows();
+        self.print_drift();
+        self.print_growth();
+        Ok(())
     }
-    println!("| line | solver | limit, ms | instances | mean | worst | at best | no answer | proven | mean of these | worst | slowest, ms |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for row in rows {
-        let Row { line, solver, limit_ms, instances, mean, worst, best_reached, missed, .. } = row;
-        let Row { proven, proven_mean, proven_worst, slowest_ms, .. } = row;
-        println!(
-            "| {line} | {solver} | {limit_ms:.0} | {instances} | {mean:.4} | {worst:.4} | {best_reached} | {missed} | {proven} | {proven_mean:.4} | {proven_worst:.4} | {slowest_ms:.1} |"
+
+    fn print_rows(&self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        heading("line,solver,limit ms,instances,mean,worst,at best,no answer,proven,mean of these,worst,slowest ms");
+        for row in &self.rows {
+            let Row { line, solver, limit_ms, instances, mean, worst, best_reached, missed, .. } = row;
+            let Row { proven, proven_mean, proven_worst, slowest_ms, .. } = row;
+            print!("| {line} | {solver} | {limit_ms:.0} | {instances} | {mean:.4} | {worst:.4} | {best_reached} ");
+            if *proven > 0 {
+                println!("| {missed} | {proven} | {proven_mean:.4} | {proven_worst:.4} | {slowest_ms:.1} |");
+            } else {
+                println!("| {missed} | 0 | | | {slowest_ms:.1} |");
+            }
+        }
+    }
+
+    fn print_drift(&self) {
+        if self.drift.is_empty() {
+            return;
+        }
+        heading(
+            "network,hosts,VMs,limit ms,slowest ms,quality,worst,migrations,from scratch,there and back,restless",
         );
+        for row in &self.drift {
+            let Drift { network, hosts, vms, limit_ms, slowest_ms, quality, worst, .. } = row;
+            let Drift { migrations, scratch_migrations, returns, restless, .. } = row;
+            print!("| {network} | {hosts} | {vms} | {limit_ms:.0} | {slowest_ms:.1} | {quality:.4} | {worst:.4} ");
+            println!("| {migrations} | {scratch_migrations} | {returns} | {restless} |");
+        }
     }
-    Ok(())
+
+    fn print_growth(&self) {
+        if self.sizes.is_empty() {
+            return;
+        }
+        heading("grows,hosts,VMs,demands,first answer ms,moves per second,memory MB");
+        for row in &self.sizes {
+            let Size { grows, hosts, vms, demands, first_ms, moves_per_second, memory_mb } = row;
+            print!("| {grows} | {hosts} | {vms} | {demands} | {first_ms:.1} ");
+            println!("| {moves_per_second:.0} | {memory_mb:.0} |");
+        }
+        for Exponents { grows, time, memory } in &self.exponents {
+            println!("With {grows}: time grows with exponent {time:.2}, memory with {memory:.2}.");
+        }
+    }
+}
+
+fn heading(columns: &str) {
+    let columns: Vec<&str> = columns.split(',').collect();
+    println!("| {} |", columns.join(" | "));
+    println!("|{}", " --- |".repeat(columns.len()));
 }

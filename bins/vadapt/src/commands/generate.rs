@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use vadapt::generate::{ApplicationShape, Generate, NetworkShape};
+use vadapt::generate::{ApplicationShape, Generate, NetworkShape, PublicMap};
 
 use crate::args::{ApplicationName, GenerateArgs, NetworkName};
 use crate::commands::write;
@@ -13,6 +13,16 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         NetworkName::Waxman => NetworkShape::Waxman,
         NetworkName::BarabasiAlbert => NetworkShape::BarabasiAlbert,
         NetworkName::Complete => NetworkShape::Complete,
+        NetworkName::FatTree => NetworkShape::FatTree,
+        NetworkName::Grid => NetworkShape::Grid,
+        NetworkName::Torus => NetworkShape::Torus,
+        NetworkName::Abilene => NetworkShape::Public(PublicMap::Abilene),
+        NetworkName::Geant => NetworkShape::Public(PublicMap::Geant),
+        NetworkName::Att => NetworkShape::Public(PublicMap::Att),
+        NetworkName::NobelEu => NetworkShape::Public(PublicMap::NobelEu),
+        NetworkName::Geant2012 => NetworkShape::Public(PublicMap::Geant2012),
+        NetworkName::Germany50 => NetworkShape::Public(PublicMap::Germany50),
+        NetworkName::Tata => NetworkShape::Public(PublicMap::Tata),
     };
     let application = match args.application {
         ApplicationName::Bus => ApplicationShape::Bus,
@@ -33,6 +43,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         load: args.load,
         internal: !args.no_internal,
         latency_bounds: args.latency_bounds,
+        squeeze: args.squeeze,
         seed: args.seed,
     };
     write(&args.output, &what.problem()?.to_json())?;

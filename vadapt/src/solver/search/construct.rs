@@ -80,12 +80,15 @@ impl Searcher<'_> {
                 x.0.total_cmp(&y.0).then(x.1.cmp(&y.1))
             });
             let vm = waiting.swap_remove(best.unwrap_or(0));
-            // Past the deadline any host with room will do.
-            let hurry = run.elapsed() > run.limit();
-            let host = if pull[vm as usize] > 0.0 && !hurry {
-                self.best_candidate(vm)
-            } else {
+            let elapsed = run.elapsed();
+            let host = if pull[vm as usize] <= 0.0 || elapsed > run.limit() {
+                // Past the deadline any host with room will do.
                 self.seed_host(vm, index)
+            } else if elapsed > run.limit() / 2 {
+                // An answer in time counts more than a good start.
+                self.nearby(vm).unwrap_or_else(|| self.seed_host(vm, index))
+            } else {
+                self.best_candidate(vm)
             };
             self.put(vm, host);
             for demand in &fixed.demands_of[vm as usize] {
@@ -134,6 +137,19 @@ impl Searcher<'_> {
         };
         fixed.net.internal[host as usize] >= 0.0
             || !fixed.demands_of[vm as usize].iter().any(|d| self.state.host[partner(d) as usize] == host)
+    }
+
+    /// A host with room where a placed partner is, or at the widest edge of one.
+    fn nearby(&self, vm: u32) -> Option<u32> {
+        let fixed = self.fixed;
+        let fits = |host: &u32| self.state.has_room(*host, vm) && self.may_join(*host, vm);
+        let partners = fixed.demands_of[vm as usize].iter().map(|demand| {
+            let (a, b) = (fixed.from[*demand as usize], fixed.to[*demand as usize]);
+            self.state.host[if a == vm { b } else { a } as usize]
+        });
+        let placed: Vec<u32> = partners.filter(|host| *host != NONE).collect();
+        let beside = |host: &u32| fixed.net.edges_from(*host).iter().map(|edge| fixed.net.to[*edge as usize]);
+        placed.iter().copied().find(fits).or_else(|| placed.iter().flat_map(beside).find(fits))
     }
 
     fn roomiest(&self) -> Option<u32> {

@@ -68,6 +68,8 @@ impl Solver for Search {
         run: &mut Run<'_>,
     ) -> Result<Solution, SolveError> {
         let fixed = Fixed::new(problem, objective);
+        // Judging the answer takes about as long as reading the problem.
+        run.hold_back(run.elapsed() + run.limit() / 500);
         let mut searcher = Searcher::new(&fixed, objective, run.seed());
         searcher.start(run);
         if fixed.movable.is_empty() {

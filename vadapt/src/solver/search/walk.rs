@@ -162,7 +162,8 @@ impl Searcher<'_> {
             return;
         }
         let value = self.state.value();
-        let full = self.elite.len() >= ELITE;
+        let most = if self.fixed.movable.len() <= 8 { 3 * ELITE } else { ELITE };
+        let full = self.elite.len() >= most;
         if full && self.elite.iter().all(|snapshot| snapshot.value >= value) {
             return;
         }
@@ -173,7 +174,7 @@ impl Searcher<'_> {
             }
             return;
         }
-        if full && let Some(worst) = (0..ELITE).min_by(|x, y| self.elite[*x].value.total_cmp(&self.elite[*y].value)) {
+        if full && let Some(worst) = (0..most).min_by(|x, y| self.elite[*x].value.total_cmp(&self.elite[*y].value)) {
             self.elite.swap_remove(worst);
         }
         let paths = self.state.path.clone();
