@@ -173,6 +173,7 @@ impl Network {
     }
 
     /// What is left for a hop over `edge` when each resource carries `load`.
+    #[inline]
     pub(crate) fn residual(&self, edge: u32, load: &[f64]) -> f64 {
         let left = |resource: u32| self.capacity[resource as usize] - load[resource as usize];
         if !self.has_access_limits {

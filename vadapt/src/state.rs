@@ -62,6 +62,8 @@ pub(crate) struct State<'f> {
     epoch: u32,
     resource_mark: Vec<u32>,
     demand_mark: Vec<u32>,
+    /// Where marked demands stand in `trial.served`; [`NONE`] when judged by the whole path.
+    slot: Vec<u32>,
     spare: Vec<Vec<u32>>,
 }
 
@@ -89,6 +91,7 @@ impl<'f> State<'f> {
             epoch: 0,
             resource_mark: vec![0; resources],
             demand_mark: vec![0; demands],
+            slot: vec![NONE; demands],
             spare: Vec::new(),
         }
     }
@@ -451,26 +454,56 @@ impl<'f> State<'f> {
         let mut delta = 0.0;
         let (mut fresh, moved) = (std::mem::take(&mut self.trial.served), &self.trial.moved);
         for (demand, path) in moved.iter().zip(&self.trial.paths) {
+            self.slot[*demand as usize] = NONE;
             let served = self.judge(*demand, path, &self.host);
             delta += served.value - self.served[*demand as usize].value;
             fresh.push((*demand, served));
         }
+        // Where room grew, whoever was held back there is judged by its whole path.
         for (resource, before) in &self.trial.loads {
             let capacity = self.fixed.net.capacity[*resource as usize];
             let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
-            if (old - new).abs() <= TOLERANCE * capacity {
+            if new - old <= TOLERANCE * capacity {
                 continue;
             }
             for user in &self.users[*resource as usize] {
-                let residual = self.served[*user as usize].residual;
-                let touched = new < residual || old <= residual + TOLERANCE * capacity;
-                if !touched || self.demand_mark[*user as usize] == self.epoch {
+                let index = *user as usize;
+                if old > self.served[index].residual + TOLERANCE * capacity || self.demand_mark[index] == self.epoch {
                     continue;
                 }
-                self.demand_mark[*user as usize] = self.epoch;
-                let served = self.judge(*user, &self.path[*user as usize], &self.host);
-                delta += served.value - self.served[*user as usize].value;
+                self.demand_mark[index] = self.epoch;
+                self.slot[index] = NONE;
+                let served = self.judge(*user, &self.path[index], &self.host);
+                delta += served.value - self.served[index].value;
                 fresh.push((*user, served));
+            }
+        }
+        // Where it shrank, that alone is the new limit of whoever had more.
+        for (resource, before) in &self.trial.loads {
+            let capacity = self.fixed.net.capacity[*resource as usize];
+            let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
+            if old - new <= TOLERANCE * capacity {
+                continue;
+            }
+            for user in &self.users[*resource as usize] {
+                let index = *user as usize;
+                let seen = self.demand_mark[index] == self.epoch;
+                if seen && self.slot[index] == NONE {
+                    continue;
+                }
+                let now = if seen { fresh[self.slot[index] as usize].1 } else { self.served[index] };
+                if new >= now.residual {
+                    continue;
+                }
+                let served = self.rate(*user, new, now.latency, self.path[index].len(), capacity);
+                delta += served.value - now.value;
+                if seen {
+                    fresh[self.slot[index] as usize].1 = served;
+                } else {
+                    self.demand_mark[index] = self.epoch;
+                    self.slot[index] = fresh.len() as u32;
+                    fresh.push((*user, served));
+                }
             }
         }
         self.trial.served = fresh;
@@ -503,6 +536,12 @@ impl<'f> State<'f> {
                 scale = net.capacity[*edge as usize];
             }
         }
+        self.rate(demand, residual, latency, path.len(), scale)
+    }
+
+    /// What a demand is worth that has a path; `scale` is the capacity of its bottleneck.
+    fn rate(&self, demand: u32, residual: f64, latency: f64, hops: usize, scale: f64) -> Served {
+        let (fixed, unit) = (self.fixed, self.fixed.unit);
         let mut penalty = 0.0;
         if residual < -TOLERANCE * scale.max(1.0) {
             penalty += unit * (0.5 - residual / fixed.mean_bandwidth);
@@ -511,7 +550,7 @@ impl<'f> State<'f> {
         if latency > bound * (1.0 + TOLERANCE) {
             penalty += unit * (1.0 + (latency / bound.max(1e-9) - 1.0).min(10.0));
         }
-        let service = Service { residual: residual.max(0.0), latency, hops: path.len() };
+        let service = Service { residual: residual.max(0.0), latency, hops };
         let value = self.objective.gain(&fixed.problem.demands()[demand as usize], service) - penalty;
         Served { residual, latency, value, broken: penalty > 0.0 }
     }

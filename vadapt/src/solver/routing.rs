@@ -77,9 +77,12 @@ pub(crate) fn improve_routes(state: &mut State<'_>, finder: &mut Finder, run: &m
     let mut order: Vec<u32> = (0..demands).collect();
     for pass in 0..passes {
         order.sort_by(|x, y| {
-            let rank = |demand: u32| (!state.is_broken(demand), state.residual(demand));
+            let rank = |demand: u32| {
+                (!state.is_broken(demand), state.residual(demand), -state.fixed.bandwidth[demand as usize])
+            };
             let (x_rank, y_rank) = (rank(*x), rank(*y));
-            x_rank.0.cmp(&y_rank.0).then(x_rank.1.total_cmp(&y_rank.1)).then(x.cmp(y))
+            let by_figures = x_rank.1.total_cmp(&y_rank.1).then(x_rank.2.total_cmp(&y_rank.2));
+            x_rank.0.cmp(&y_rank.0).then(by_figures).then(x.cmp(y))
         });
         let mut changed = false;
         for (index, demand) in order.iter().enumerate() {
@@ -99,6 +102,34 @@ pub(crate) fn improve_routes(state: &mut State<'_>, finder: &mut Finder, run: &m
             }
             let delta = state.try_paths(&mut vec![(*demand, path)]);
             if delta > 1e-9 * state.value().abs().max(1.0) {
+                state.commit();
+                changed = true;
+            } else {
+                state.discard();
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Reroutes the demands that are broken, as long as that helps and for a few passes.
+pub(crate) fn mend_routes(state: &mut State<'_>, finder: &mut Finder, run: &Run<'_>) {
+    let (demands, begin) = (state.fixed.from.len() as u32, run.elapsed());
+    for _ in 0..3 {
+        let mut changed = false;
+        for demand in 0..demands {
+            let (a, b) = state.ends(demand);
+            if !state.is_broken(demand) || a == b || a == NONE || b == NONE {
+                continue;
+            }
+            // Mending is hopeless or takes long where much is broken: moves of VMs do more then.
+            if run.elapsed().saturating_sub(begin) > run.limit() / 20 || run.is_cancelled() {
+                return;
+            }
+            let Some(path) = finder.best_path(state, demand) else { continue };
+            if state.try_paths(&mut vec![(demand, path)]) > 0.0 {
                 state.commit();
                 changed = true;
             } else {

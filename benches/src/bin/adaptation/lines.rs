@@ -9,11 +9,12 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 use vadapt::generate::{ApplicationShape, Generate, NetworkShape};
-use vadapt::io::WallClock;
 use vadapt::{
     Clock, Current, Edge, HostId, Plan, Problem, Readapt, ResidualBandwidth, Run, Search, Solution, Solver,
 };
 use vnet_benches::exponent;
+
+use crate::measure::CpuClock;
 
 const STEPS: usize = 100;
 
@@ -118,9 +119,10 @@ fn solve(
     limit: Duration,
     seed: u64,
 ) -> anyhow::Result<(Solution, Duration)> {
-    let clock = WallClock::start();
+    let clock = CpuClock;
+    let begin = clock.now();
     let solution = solver.solve(problem, &ResidualBandwidth, &mut Run::new(&clock, limit).with_seed(seed))?;
-    Ok((solution, clock.now()))
+    Ok((solution, clock.now().saturating_sub(begin)))
 }
 
 /// What one size costs.
@@ -180,11 +182,11 @@ fn size(grows: &'static str, hosts: usize, vms: usize, degree: f64) -> anyhow::R
     let network = NetworkShape::Waxman;
     let what = Generate { hosts, vms, network, application, load: 0.005, seed: 8000, ..Generate::default() };
     let problem = what.problem()?;
-    let (clock, now) = (WallClock::start(), AtomicBool::new(true));
+    let (clock, now) = (CpuClock, AtomicBool::new(true));
+    let begin = clock.now();
     let mut run = Run::new(&clock, Duration::from_secs(60)).with_cancel(&now);
     Search.solve(&problem, &ResidualBandwidth, &mut run)?;
-    let first = clock.now();
-    let clock = WallClock::start();
+    let first = clock.now().saturating_sub(begin);
     let mut last = (Duration::ZERO, 0);
     let mut run = Run::new(&clock, first + Duration::from_secs(2)).with_progress(|progress| {
         last = (progress.elapsed, progress.moves);

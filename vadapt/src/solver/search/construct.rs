@@ -10,6 +10,9 @@ use crate::solver::search::Searcher;
 /// Candidate hosts that are rated for each VM, at most.
 const CANDIDATES: usize = 28;
 
+/// Those of them whose effect is worked out.
+const RATED: usize = 10;
+
 /// Hosts from the most to the least promising: those with much internal bandwidth and with
 /// wide edges to roomy neighbours.
 pub(super) fn promising_hosts(fixed: &Fixed<'_>) -> Vec<u32> {
@@ -63,9 +66,7 @@ impl Searcher<'_> {
     /// Places all VMs anew; `index` 0 begins at the most promising host, others elsewhere.
     pub(super) fn construct(&mut self, index: usize, run: &Run<'_>) {
         let fixed = self.fixed;
-        let nobody = vec![NONE; fixed.need.len()];
-        let nothing = vec![Vec::new(); fixed.from.len()];
-        self.state.restore(&nobody, &nothing);
+        self.clear();
         for vm in 0..fixed.pin.len() as u32 {
             if fixed.pin[vm as usize] != NONE {
                 self.put(vm, fixed.pin[vm as usize]);
@@ -109,7 +110,13 @@ impl Searcher<'_> {
         pull
     }
 
-    fn put(&mut self, vm: u32, host: u32) {
+    /// Takes all VMs away.
+    pub(super) fn clear(&mut self) {
+        let nobody = vec![NONE; self.fixed.need.len()];
+        self.state.restore(&nobody, &vec![Vec::new(); self.fixed.from.len()]);
+    }
+
+    pub(super) fn put(&mut self, vm: u32, host: u32) {
         self.state.try_shift(&[(vm, host)], &mut self.routes);
         self.state.commit();
     }
@@ -137,6 +144,26 @@ impl Searcher<'_> {
         };
         fixed.net.internal[host as usize] >= 0.0
             || !fixed.demands_of[vm as usize].iter().any(|d| self.state.host[partner(d) as usize] == host)
+    }
+
+    /// The width between `host` and the placed partners of `vm`, summed.
+    fn promise(&mut self, vm: u32, host: u32) -> f64 {
+        let fixed = self.fixed;
+        let mut sum = 0.0;
+        for demand in &fixed.demands_of[vm as usize] {
+            let (from, to) = (fixed.from[*demand as usize], fixed.to[*demand as usize]);
+            let other = self.state.host[if from == vm { to } else { from } as usize];
+            if other == NONE {
+                continue;
+            }
+            let (a, b) = if from == vm { (host, other) } else { (other, host) };
+            sum += match a == b {
+                true if fixed.net.internal[host as usize] < 0.0 => -fixed.unit,
+                true => fixed.net.internal[host as usize],
+                false => self.routes.widest(&fixed.net, a, b, other),
+            };
+        }
+        sum
     }
 
     /// A host with room where a placed partner is, or at the widest edge of one.
@@ -189,8 +216,11 @@ impl Searcher<'_> {
                 candidates.push(host);
             }
         }
+        // A look at the widths first, the whole effect for those that seem best.
+        let mut rated: Vec<(f64, u32)> = candidates.into_iter().map(|host| (self.promise(vm, host), host)).collect();
+        rated.sort_by(|x, y| y.0.total_cmp(&x.0));
         let mut best = (f64::NEG_INFINITY, NONE);
-        for host in candidates {
+        for (_, host) in rated.into_iter().take(RATED) {
             let delta = self.state.try_shift(&[(vm, host)], &mut self.routes);
             self.state.discard();
             if delta > best.0 {

@@ -2,6 +2,7 @@
 //! whole groups and priced reroutes, from a constructed start.
 
 mod construct;
+mod draft;
 mod walk;
 
 use rand::SeedableRng;
@@ -15,10 +16,11 @@ use crate::problem::Problem;
 use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
-use crate::solver::routing::improve_routes;
+use crate::solver::routing::{improve_routes, mend_routes};
 use crate::solver::{SolveError, Solver, checked};
 use crate::state::State;
 
+use draft::Draft;
 use walk::Schedule;
 
 /// Local search with incremental evaluation: the best solver here for all but tiny problems.
@@ -105,6 +107,7 @@ impl Snapshot {
 /// Everything that a search carries along.
 pub(crate) struct Searcher<'f> {
     pub(crate) fixed: &'f Fixed<'f>,
+    objective: &'f dyn Objective,
     pub(crate) state: State<'f>,
     pub(crate) routes: Routes,
     pub(crate) finder: Finder,
@@ -125,6 +128,10 @@ impl<'f> Searcher<'f> {
     const STARTS: usize = 6;
     /// Up to so many VMs, the routes of several mappings are worked out.
     const FEW: usize = 30;
+    /// From so many hosts on, a mapping is drafted before anything is routed.
+    const DRAFTED: usize = 400;
+    /// Moves per VM in a first trial without which there is no second.
+    const FEW_MOVES: u64 = 60;
     /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
     const HEATS: [f64; 4] = [0.02, 0.12, 0.6, 2.0];
 
@@ -141,6 +148,7 @@ impl<'f> Searcher<'f> {
             judges_ahead: objective.is_monotone(),
             promising: construct::promising_hosts(fixed),
             state,
+            objective,
             fixed,
         }
     }
@@ -159,12 +167,23 @@ impl<'f> Searcher<'f> {
 
     /// Constructs starts for up to a tenth of the time; the best is kept.
     fn start(&mut self, run: &mut Run<'_>) {
-        let most = if self.fixed.movable.is_empty() { 1 } else { Self::STARTS };
-        for index in 0..most {
+        if self.fixed.movable.is_empty() {
+            self.construct(0, run);
+            self.keep();
+            return;
+        }
+        if self.fixed.net.hosts >= Self::DRAFTED {
+            self.start_from_draft(run);
+            return;
+        }
+        for index in 0..Self::STARTS {
             if index > 0 && (run.is_cancelled() || run.elapsed() > run.limit() / 10) {
                 break;
             }
             self.construct(index, run);
+            if !self.state.is_feasible() {
+                mend_routes(&mut self.state, &mut self.finder, run);
+            }
             self.keep();
         }
     }
@@ -186,6 +205,10 @@ impl<'f> Searcher<'f> {
             let near = reached.feasible && reached.value > best.0.value - 0.004 * best.0.value.abs();
             if best.0.host.is_empty() || reached.beats(&best.0) || near {
                 best = (reached, heat);
+            }
+            // So little time that any of it is better spent on the search itself.
+            if self.moves < Self::FEW_MOVES * self.fixed.movable.len() as u64 {
+                break;
             }
         }
         // More time allows for more heat than a trial; the ends are in sixteenths.
@@ -249,16 +272,36 @@ impl<'f> Searcher<'f> {
         }
     }
 
+    /// Drafts a mapping for up to a fifth of the time, then routes it.
+    fn start_from_draft(&mut self, run: &mut Run<'_>) {
+        let mut draft = Draft::new(self.fixed, self.objective);
+        draft.grow(&self.promising);
+        let begin = run.elapsed();
+        tracing::debug!(elapsed = ?begin, "grown");
+        draft.anneal(begin + run.limit().saturating_sub(begin) / 5, run, &mut self.rng);
+        self.clear();
+        for (vm, host) in (0..).zip(draft.host) {
+            self.put(vm, host);
+        }
+        tracing::debug!(value = self.state.value(), feasible = self.state.is_feasible(), elapsed = ?run.elapsed(), "routed");
+        if !self.state.is_feasible() {
+            mend_routes(&mut self.state, &mut self.finder, run);
+        }
+        self.keep();
+    }
+
     fn route_only(&mut self, run: &mut Run<'_>) {
         improve_routes(&mut self.state, &mut self.finder, run, usize::MAX);
         self.keep();
         let begin = run.elapsed();
+        tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");
         if run.is_over() {
             return;
         }
-        let mean_loss = self.fixed.unit;
-        let schedule = Schedule::cooling(mean_loss * 0.02, 1.0, begin, run.limit());
-        self.walk(schedule, run);
+        let heat = std::env::var("HEAT").ok().and_then(|h| h.parse().ok()).unwrap_or(1.0);
+        let schedule = Schedule::cooling(self.fixed.mean_bandwidth, heat, begin, run.limit());
+        self.walk(schedule.of_routes(), run);
+        tracing::debug!(value = self.best.value, moves = self.moves, "walked");
         let best = self.best.clone();
         self.back_to(&best);
         improve_routes(&mut self.state, &mut self.finder, run, 1);
