@@ -66,7 +66,8 @@ impl Pool {
 /// The best simple paths from `a` to `b` by width less `toll` per hop.
 fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Box<[u32]>> {
     let nothing = vec![0.0; net.capacity.len()];
-    let mut walk = Walk { net, nothing, end: b, passed: vec![false; net.hosts], edges: vec![], found: vec![] };
+    let mut walk =
+        Walk { net, nothing, end: b, passed: vec![false; net.hosts], edges: vec![], found: vec![] };
     // Deeper only while that isn't too much.
     for depth in 2..net.hosts.max(3) {
         let before = walk.found.len();

@@ -468,7 +468,9 @@ impl<'f> State<'f> {
             }
             for user in &self.users[*resource as usize] {
                 let index = *user as usize;
-                if old > self.served[index].residual + TOLERANCE * capacity || self.demand_mark[index] == self.epoch {
+                if old > self.served[index].residual + TOLERANCE * capacity
+                    || self.demand_mark[index] == self.epoch
+                {
                     continue;
                 }
                 self.demand_mark[index] = self.epoch;

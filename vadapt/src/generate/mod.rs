@@ -65,7 +65,8 @@ pub struct Generate {
     /// latency between two hosts.
     pub latency_bounds: bool,
     /// Where positive: every edge that a hidden solution uses is narrowed until that solution
-    /// takes this share of it, 0 to 1. Such a problem is tight, and has a solution.
+    /// takes this share of it, 0 to 1. Such a problem is tight, and with [`internal`](Self::internal)
+    /// bandwidth has a solution.
     pub squeeze: f64,
     /// The seed.
     pub seed: u64,

@@ -213,11 +213,7 @@ fn grid(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem, wraps: bool) -> Res
     Ok(())
 }
 
-fn public(
-    rng: &mut Xoshiro256PlusPlus,
-    problem: &mut Problem,
-    map: PublicMap,
-) -> Result<(), ProblemError> {
+fn public(rng: &mut Xoshiro256PlusPlus, problem: &mut Problem, map: PublicMap) -> Result<(), ProblemError> {
     let hosts: Vec<HostId> = problem.graph().node_indices().collect();
     for (a, b, km) in map.links() {
         let (bandwidth, latency) = (rng.random_range(50.0..1000.0), 50.0 + 5.0 * km);

@@ -7,7 +7,6 @@ use crate::problem::{Current, Problem};
 use crate::routes::{Query, Routes};
 use crate::run::Run;
 use crate::solution::{Path, Solution};
-use crate::solver::routing::improve_routes;
 use crate::solver::search::{Searcher, Snapshot};
 use crate::solver::{SolveError, Solver, checked};
 use crate::state::State;
@@ -74,14 +73,12 @@ impl Solver for Readapt {
         fixed.move_cost =
             problem.costs().migration + self.hysteresis * worth / fixed.need.len().max(1) as f64;
         fixed.home.clone_from(&now.host);
+        run.hold_back(run.elapsed() + run.limit() / 500);
         let mut searcher = Searcher::new(&fixed, objective, run.seed());
         searcher.back_to(&now);
         searcher.keep();
         searcher.walk_near(&now, run);
-        let best = searcher.best.clone();
-        searcher.back_to(&best);
-        improve_routes(&mut searcher.state, &mut searcher.finder, run, 1);
-        searcher.keep();
+        searcher.finish(run);
         let found = searcher.best.clone();
         let gains = found.value - now.value > self.hysteresis * now.value.abs();
         searcher.back_to(if now.feasible && !gains { &now } else { &found });

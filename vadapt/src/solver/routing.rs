@@ -1,9 +1,12 @@
 //! Routing alone (RPVEE): sequential widest paths that pay for what they take.
 
+use std::time::Duration;
+
 use crate::finder::Finder;
 use crate::fixed::Fixed;
 use crate::network::NONE;
 use crate::objective::Objective;
+use crate::pool::Pool;
 use crate::problem::Problem;
 use crate::routes::Routes;
 use crate::run::Run;
@@ -65,14 +68,23 @@ impl Solver for PricedRouting {
             state.try_shift(&[(vm, fixed.pin[vm as usize])], &mut routes);
             state.commit();
         }
-        improve_routes(&mut state, &mut Finder::new(&fixed.net), run, usize::MAX);
+        let (mut finder, mut pool) = (Finder::new(&fixed.net), Pool::new(fixed.mean_bandwidth));
+        let end = run.limit();
+        improve_routes(&mut state, &mut finder, &mut pool, run, end, usize::MAX);
         checked(problem, objective, state.solution())
     }
 }
 
 /// Reroutes demands one by one, the worst served first, until `passes` are over, a pass
-/// changes nothing, or the run ends.
-pub(crate) fn improve_routes(state: &mut State<'_>, finder: &mut Finder, run: &mut Run<'_>, passes: usize) {
+/// changes nothing, or at `end` of the run. What was found goes to the pool.
+pub(crate) fn improve_routes(
+    state: &mut State<'_>,
+    finder: &mut Finder,
+    pool: &mut Pool,
+    run: &mut Run<'_>,
+    end: Duration,
+    passes: usize,
+) {
     let demands = state.fixed.from.len() as u32;
     let mut order: Vec<u32> = (0..demands).collect();
     for pass in 0..passes {
@@ -87,7 +99,7 @@ pub(crate) fn improve_routes(state: &mut State<'_>, finder: &mut Finder, run: &m
         let mut changed = false;
         for (index, demand) in order.iter().enumerate() {
             if index % 8 == 0 {
-                if run.is_over() {
+                if run.is_cancelled() || run.elapsed() >= end {
                     return;
                 }
                 run.report((pass * order.len() + index) as u64, None);
@@ -97,6 +109,7 @@ pub(crate) fn improve_routes(state: &mut State<'_>, finder: &mut Finder, run: &m
                 continue;
             }
             let Some(path) = finder.best_path(state, *demand) else { continue };
+            pool.add(a, b, &path);
             if path == state.path[*demand as usize] {
                 continue;
             }

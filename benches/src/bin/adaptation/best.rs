@@ -66,7 +66,8 @@ impl Best {
         let better = |old: &Known| {
             let sign = if sense == Sense::Maximise { 1.0 } else { -1.0 };
             let gain = sign * (new.value - old.value);
-            gain > 1e-7 * old.value.abs().max(1.0) || (new.proven && !old.proven && gain > -1e-7 * old.value.abs().max(1.0))
+            gain > 1e-7 * old.value.abs().max(1.0)
+                || (new.proven && !old.proven && gain > -1e-7 * old.value.abs().max(1.0))
         };
         if self.known.get(name).is_none_or(better) {
             self.known.insert(name.into(), new);

@@ -88,7 +88,7 @@ pub(crate) fn small() -> Vec<Instance> {
                 application,
                 fill: [0.3, 0.5, 0.7, 0.9][index / 7 % 4],
                 load: [0.02, 0.05, 0.1, 0.2][index / 3 % 4],
-                internal: index % 3 != 0,
+                internal: !index.is_multiple_of(3),
                 latency_bounds: index % 5 == 4,
                 squeeze: 0.0,
                 seed: 1000 + index as u64,
@@ -107,7 +107,8 @@ pub(crate) fn small() -> Vec<Instance> {
 
 /// 48 problems of 12 to 37 hosts and 12 to 24 VMs.
 pub(crate) fn medium() -> Vec<Instance> {
-    let maps = [PublicMap::Abilene, PublicMap::Geant, PublicMap::Att, PublicMap::NobelEu, PublicMap::Geant2012];
+    let maps =
+        [PublicMap::Abilene, PublicMap::Geant, PublicMap::Att, PublicMap::NobelEu, PublicMap::Geant2012];
     let one = |index: usize| {
         let network = match index % 8 {
             7 => NetworkShape::Public(maps[index / 8 % 5]),
@@ -128,7 +129,7 @@ pub(crate) fn medium() -> Vec<Instance> {
                 application: application(index),
                 fill: [0.3, 0.5, 0.7][index / 7 % 3],
                 load: [0.02, 0.05, 0.1][index / 3 % 3],
-                internal: index % 4 != 0,
+                internal: !index.is_multiple_of(4),
                 latency_bounds: index % 5 == 4,
                 squeeze: 0.0,
                 seed: 2000 + index as u64,
@@ -158,7 +159,9 @@ pub(crate) fn large() -> Vec<Instance> {
         (NetworkShape::Complete, 300, 100, 0, 0.05, true, false),
         (NetworkShape::BarabasiAlbert, 700, 100, 5, 0.02, false, false),
     ];
-    let one = |(index, row): (usize, &(NetworkShape, usize, usize, usize, f64, bool, bool))| {
+    // Network, hosts, VMs, application, load, internal bandwidth, latency bounds.
+    type Row = (NetworkShape, usize, usize, usize, f64, bool, bool);
+    let one = |(index, row): (usize, &Row)| {
         let (network, hosts, vms, shape, load, internal, latency_bounds) = *row;
         let generate = Generate {
             hosts,

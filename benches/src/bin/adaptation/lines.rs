@@ -43,7 +43,8 @@ pub(crate) fn readapt() -> anyhow::Result<Vec<Drift>> {
     let networks = [NetworkShape::TwoTier, NetworkShape::Waxman, NetworkShape::Complete];
     let sizes = [(16, 10, 5), (32, 20, 10), (64, 40, 20), (128, 64, 40)];
     let each = sizes.into_iter().flat_map(|size| networks.map(|network| (network, size)));
-    each.map(|(network, (hosts, vms, limit))| drift(network, hosts, vms, Duration::from_millis(limit))).collect()
+    each.map(|(network, (hosts, vms, limit))| drift(network, hosts, vms, Duration::from_millis(limit)))
+        .collect()
 }
 
 fn drift(network: NetworkShape, hosts: usize, vms: usize, limit: Duration) -> anyhow::Result<Drift> {
@@ -92,7 +93,8 @@ fn drift(network: NetworkShape, hosts: usize, vms: usize, limit: Duration) -> an
 fn returns(history: &[Vec<HostId>], vm: usize) -> usize {
     let at = |step: usize| history[step][vm];
     let left = |step: &usize| at(*step) != at(*step + 1);
-    let back = |step: &usize| (step + 2..history.len().min(step + 1 + RETURN)).any(|later| at(later) == at(*step));
+    let back =
+        |step: &usize| (step + 2..history.len().min(step + 1 + RETURN)).any(|later| at(later) == at(*step));
     (0..history.len() - 1).filter(left).filter(back).count()
 }
 
@@ -153,7 +155,10 @@ pub(crate) fn growth() -> anyhow::Result<(Vec<Size>, Vec<Exponents>)> {
     let sizes = [
         ("hosts", [(250, 200, 6.0), (500, 200, 6.0), (1000, 200, 6.0), (2000, 200, 6.0), (4000, 200, 6.0)]),
         ("VMs", [(2000, 50, 6.0), (2000, 100, 6.0), (2000, 200, 6.0), (2000, 400, 6.0), (2000, 500, 6.0)]),
-        ("demands", [(2000, 200, 3.0), (2000, 200, 6.0), (2000, 200, 12.0), (2000, 200, 24.0), (2000, 200, 40.0)]),
+        (
+            "demands",
+            [(2000, 200, 3.0), (2000, 200, 6.0), (2000, 200, 12.0), (2000, 200, 24.0), (2000, 200, 40.0)],
+        ),
     ];
     let (mut table, mut exponents) = (Vec::new(), Vec::new());
     for (grows, list) in sizes {

@@ -99,7 +99,8 @@ fn main() -> anyhow::Result<()> {
         if let Some(directory) = &args.write {
             for instance in &instances {
                 let path = directory.join(format!("{}.json", instance.name));
-                fs::write(&path, instance.problem()?.to_json()).with_context(|| path.display().to_string())?;
+                fs::write(&path, instance.problem()?.to_json())
+                    .with_context(|| path.display().to_string())?;
             }
             continue;
         }

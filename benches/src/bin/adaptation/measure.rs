@@ -49,7 +49,12 @@ pub(crate) fn solve(
 }
 
 /// Looks for better values, with the exact solver where it may end, and with the search.
-pub(crate) fn record(instances: &[Instance], time: Duration, seed: u64, best: &mut Best) -> anyhow::Result<()> {
+pub(crate) fn record(
+    instances: &[Instance],
+    time: Duration,
+    seed: u64,
+    best: &mut Best,
+) -> anyhow::Result<()> {
     for instance in instances {
         let problem = instance.problem()?;
         if best.of(&instance.name).is_some_and(|known| known.proven) {

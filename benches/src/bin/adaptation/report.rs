@@ -51,11 +51,15 @@ impl Report {
         if self.rows.is_empty() {
             return;
         }
-        heading("line,solver,limit ms,instances,mean,worst,at best,no answer,proven,mean of these,worst,slowest ms");
+        heading(
+            "line,solver,limit ms,instances,mean,worst,at best,no answer,proven,mean of these,worst,slowest ms",
+        );
         for row in &self.rows {
             let Row { line, solver, limit_ms, instances, mean, worst, best_reached, missed, .. } = row;
             let Row { proven, proven_mean, proven_worst, slowest_ms, .. } = row;
-            print!("| {line} | {solver} | {limit_ms:.0} | {instances} | {mean:.4} | {worst:.4} | {best_reached} ");
+            print!(
+                "| {line} | {solver} | {limit_ms:.0} | {instances} | {mean:.4} | {worst:.4} | {best_reached} "
+            );
             if *proven > 0 {
                 println!("| {missed} | {proven} | {proven_mean:.4} | {proven_worst:.4} | {slowest_ms:.1} |");
             } else {
@@ -74,7 +78,9 @@ impl Report {
         for row in &self.drift {
             let Drift { network, hosts, vms, limit_ms, slowest_ms, quality, worst, .. } = row;
             let Drift { migrations, scratch_migrations, returns, restless, .. } = row;
-            print!("| {network} | {hosts} | {vms} | {limit_ms:.0} | {slowest_ms:.1} | {quality:.4} | {worst:.4} ");
+            print!(
+                "| {network} | {hosts} | {vms} | {limit_ms:.0} | {slowest_ms:.1} | {quality:.4} | {worst:.4} "
+            );
             println!("| {migrations} | {scratch_migrations} | {returns} | {restless} |");
         }
     }

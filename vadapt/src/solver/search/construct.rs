@@ -1,5 +1,7 @@
 //! Starts: VMs in the order in which they are drawn to those already placed.
 
+use std::collections::{HashSet, VecDeque};
+
 use rand::RngExt;
 
 use crate::fixed::Fixed;
@@ -9,6 +11,10 @@ use crate::solver::search::Searcher;
 
 /// Candidate hosts that are rated for each VM, at most.
 const CANDIDATES: usize = 28;
+
+/// With fewer candidates around the partners, hosts beyond are looked at: so many hosts, at most.
+const BEYOND: usize = 6;
+const LOOKED_AT: usize = 400;
 
 /// Those of them whose effect is worked out.
 const RATED: usize = 10;
@@ -146,6 +152,26 @@ impl Searcher<'_> {
             || !fixed.demands_of[vm as usize].iter().any(|d| self.state.host[partner(d) as usize] == host)
     }
 
+    /// Adds the hosts with room that are fewest hops from `start`.
+    fn add_nearest(&self, start: u32, vm: u32, candidates: &mut Vec<u32>) {
+        let net = &self.fixed.net;
+        let (mut seen, mut waiting) = (HashSet::from([start]), VecDeque::from([start]));
+        while let Some(at) = waiting.pop_front() {
+            if seen.len() > LOOKED_AT || candidates.len() >= 2 * BEYOND {
+                return;
+            }
+            for edge in net.edges_from(at).iter().take(CANDIDATES) {
+                let next = net.to[*edge as usize];
+                if seen.insert(next) {
+                    waiting.push_back(next);
+                    if self.state.has_room(next, vm) && !candidates.contains(&next) {
+                        candidates.push(next);
+                    }
+                }
+            }
+        }
+    }
+
     /// The width between `host` and the placed partners of `vm`, summed.
     fn promise(&mut self, vm: u32, host: u32) -> f64 {
         let fixed = self.fixed;
@@ -210,6 +236,9 @@ impl Searcher<'_> {
                 }
             }
         }
+        if let Some(host) = partners.first().filter(|_| candidates.len() < BEYOND) {
+            self.add_nearest(*host, vm, &mut candidates);
+        }
         let promising = self.promising.iter().copied().filter(|host| self.state.has_room(*host, vm));
         for host in promising.take(CANDIDATES / 3) {
             if !candidates.contains(&host) {
@@ -217,7 +246,8 @@ impl Searcher<'_> {
             }
         }
         // A look at the widths first, the whole effect for those that seem best.
-        let mut rated: Vec<(f64, u32)> = candidates.into_iter().map(|host| (self.promise(vm, host), host)).collect();
+        let mut rated: Vec<(f64, u32)> =
+            candidates.into_iter().map(|host| (self.promise(vm, host), host)).collect();
         rated.sort_by(|x, y| y.0.total_cmp(&x.0));
         let mut best = (f64::NEG_INFINITY, NONE);
         for (_, host) in rated.into_iter().take(RATED) {

@@ -61,12 +61,14 @@ impl<'f> Draft<'f> {
     pub(super) fn new(fixed: &'f Fixed<'f>, objective: &'f dyn Objective) -> Self {
         let net = &fixed.net;
         let nothing = vec![0.0; net.capacity.len()];
-        let mut widths: Vec<f64> = (0..net.from.len() as u32).map(|edge| net.residual(edge, &nothing)).collect();
+        let mut widths: Vec<f64> =
+            (0..net.from.len() as u32).map(|edge| net.residual(edge, &nothing)).collect();
         widths.sort_by(f64::total_cmp);
         let share = |part: usize| widths.get(widths.len() * part / 20).copied().unwrap_or(1.0).max(1e-9);
         let mean_latency = net.latency.iter().sum::<f64>() / net.latency.len().max(1) as f64;
         // Paths to far hosts are shared: they have half of what the narrow edges have.
-        let far = Near { host: NONE, hops: FAR, width: 0.5 * share(1), latency: mean_latency * f64::from(FAR) };
+        let far =
+            Near { host: NONE, hops: FAR, width: 0.5 * share(1), latency: mean_latency * f64::from(FAR) };
         let mut draft = Self {
             fixed,
             objective,
@@ -95,7 +97,8 @@ impl<'f> Draft<'f> {
         let mut waiting = fixed.movable.clone();
         let mut first = 0;
         while !waiting.is_empty() {
-            let rank = |at: &usize| (pull[waiting[*at] as usize], fixed.demands_of[waiting[*at] as usize].len());
+            let rank =
+                |at: &usize| (pull[waiting[*at] as usize], fixed.demands_of[waiting[*at] as usize].len());
             let vm = waiting.swap_remove((0..waiting.len()).max_by_key(rank).unwrap_or(0));
             let mut candidates: Vec<u32> = Vec::new();
             for partner in self.partners(vm) {
@@ -194,7 +197,8 @@ impl<'f> Draft<'f> {
         self.put(vm, target);
         delta += self.worth(other, host) - self.worth(other, target);
         self.lift(other);
-        let now_fits = (0..2).all(|kind| self.left[target as usize][kind] >= -TOLERANCE * fixed.room[target as usize][kind]);
+        let now_fits = (0..2)
+            .all(|kind| self.left[target as usize][kind] >= -TOLERANCE * fixed.room[target as usize][kind]);
         if now_fits && delta >= least {
             self.put(other, host);
             return Some(delta);
@@ -245,7 +249,8 @@ impl<'f> Draft<'f> {
         for demand in &fixed.demands_of[vm as usize] {
             let index = *demand as usize;
             let (from, to) = (fixed.from[index], fixed.to[index]);
-            let (a, b) = if from == vm { (host, self.host[to as usize]) } else { (self.host[from as usize], host) };
+            let (a, b) =
+                if from == vm { (host, self.host[to as usize]) } else { (self.host[from as usize], host) };
             if a != NONE && b != NONE {
                 sum += self.pair(index, a, b);
             }
@@ -318,5 +323,45 @@ impl<'f> Draft<'f> {
         }
         found.sort_by_key(|near| near.host);
         found.into_boxed_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::generate::{Generate, NetworkShape};
+    use crate::objective::ResidualBandwidth;
+    use crate::problem::VmId;
+    use crate::run::StepClock;
+
+    #[test]
+    fn drafts_keep_pins_and_room_and_get_better() {
+        for seed in 0..6 {
+            let network = [NetworkShape::TwoTier, NetworkShape::Waxman, NetworkShape::Torus][seed as usize % 3];
+            let what = Generate { hosts: 300, vms: 60, network, fill: 0.05, seed, ..Generate::default() };
+            let mut problem = what.problem().unwrap();
+            let pin = problem.graph().node_indices().nth(7).unwrap();
+            problem.pin(VmId::new(0), pin).unwrap();
+            let fixed = Fixed::new(&problem, &ResidualBandwidth);
+            let mut draft = Draft::new(&fixed, &ResidualBandwidth);
+            draft.grow(&(0..300).collect::<Vec<_>>());
+            let worth = |draft: &mut Draft<'_>| draft.mean_worth();
+            let grown = worth(&mut draft);
+            let clock = StepClock::default();
+            let run = Run::new(&clock, Duration::from_secs(1));
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            draft.anneal(Duration::from_millis(2), &run, &mut rng);
+            assert!(worth(&mut draft) >= 0.95 * grown, "seed {seed}");
+            assert_eq!(draft.host[0], 7, "seed {seed}");
+            let mut used = vec![[0.0; 2]; 300];
+            for (vm, host) in draft.host.iter().enumerate() {
+                (0..2).for_each(|kind| used[*host as usize][kind] += fixed.need[vm][kind]);
+            }
+            for (used, room) in used.iter().zip(&fixed.room) {
+                assert!((0..2).all(|kind| used[kind] <= room[kind] * (1.0 + 1e-6)), "seed {seed}");
+            }
+        }
     }
 }

@@ -26,16 +26,20 @@ use walk::Schedule;
 /// Local search with incremental evaluation: the best solver here for all but tiny problems.
 ///
 /// 1. Several starts are constructed around promising hosts: VMs in the order in which they are
-///    drawn to those already placed, each where the value grows most.
+///    drawn to those already placed, each where the value grows most. Large networks get one more, from
+///    a draft that judges mappings by neighbourhoods of hosts, without routes.
 /// 2. Annealing over shifts and swaps of VMs towards the hosts of their partners, exchanges
-///    of all that two hosts hold, and reroutes by priced shortest paths. A move costs what it
-///    touches. Short trials find the starting temperature, which matters much: too cold
-///    loses up to 40 %.
-/// 3. The rest of the time in rounds from the best state, each with a fresh cooling.
-/// 4. A last pass of reroutes.
+///    of all that two hosts hold, reroutes by goal-directed searches that pay for what they take from
+///    others, and paths met before. A move costs what it touches. Short trials find the starting
+///    temperature, which matters much: too cold loses up to 40 %. As places freeze, more moves
+///    are about routes.
+/// 3. More rounds from the best state, each with a fresh cooling.
+/// 4. With up to 30 VMs to place: the best mappings met are routed anew, in rounds of successive
+///    halving.
+/// 5. A last pass of reroutes.
 ///
 /// Capacities of edges and hosts and latency bounds may be broken on the way, at a graded
-/// penalty. `O(H + E)` memory besides the trees of routes, which are capped. No guarantee; combine
+/// penalty. `O(H + E)` memory besides trees of routes and paths met, which are capped. No guarantee; combine
 /// with [`upper_bound`](crate::bound::upper_bound) for a proven gap.
 ///
 /// ```
@@ -128,8 +132,11 @@ impl<'f> Searcher<'f> {
     const STARTS: usize = 6;
     /// Up to so many VMs, the routes of several mappings are worked out.
     const FEW: usize = 30;
-    /// From so many hosts on, a mapping is drafted before anything is routed.
-    const DRAFTED: usize = 400;
+    /// From so many hosts on, a start is drafted before anything is routed.
+    const DRAFTED: usize = 200;
+    /// Starting temperature of walks over routes alone, as a multiple of the mean bandwidth of a demand,
+    /// given a millisecond per demand.
+    const ROUTING_HEAT: f64 = 20.0;
     /// Moves per VM in a first trial without which there is no second.
     const FEW_MOVES: u64 = 60;
     /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
@@ -172,10 +179,6 @@ impl<'f> Searcher<'f> {
             self.keep();
             return;
         }
-        if self.fixed.net.hosts >= Self::DRAFTED {
-            self.start_from_draft(run);
-            return;
-        }
         for index in 0..Self::STARTS {
             if index > 0 && (run.is_cancelled() || run.elapsed() > run.limit() / 10) {
                 break;
@@ -185,6 +188,9 @@ impl<'f> Searcher<'f> {
                 mend_routes(&mut self.state, &mut self.finder, run);
             }
             self.keep();
+        }
+        if self.fixed.net.hosts >= Self::DRAFTED && run.elapsed() < run.limit() / 5 {
+            self.draft(run);
         }
     }
 
@@ -213,7 +219,11 @@ impl<'f> Searcher<'f> {
         }
         // More time allows for more heat than a trial; the ends are in sixteenths.
         let few = self.fixed.movable.len() <= Self::FEW;
-        let rounds = if few { [(7, best.1), (9, 2.0 * best.1), (10, 0.3 * best.1)] } else { [(9, best.1), (14, 2.0 * best.1), (16, 0.3 * best.1)] };
+        let rounds = if few {
+            [(7, best.1), (9, 2.0 * best.1), (10, 0.3 * best.1)]
+        } else {
+            [(9, best.1), (14, 2.0 * best.1), (16, 0.3 * best.1)]
+        };
         for (end, heat) in rounds {
             let from = self.best.clone();
             self.back_to(&from);
@@ -226,10 +236,7 @@ impl<'f> Searcher<'f> {
         if few {
             self.polish_elite(run);
         }
-        let best = self.best.clone();
-        self.back_to(&best);
-        improve_routes(&mut self.state, &mut self.finder, run, 1);
-        self.keep();
+        self.finish(run);
     }
 
     /// Routes the best mappings met anew, in rounds: the better half of each gets twice the time
@@ -252,7 +259,13 @@ impl<'f> Searcher<'f> {
                 *snapshot = self.walk(schedule, run);
             }
             elite.sort_by(|x, y| y.value.total_cmp(&x.value));
-            tracing::debug!(count = elite.len(), best = elite[0].value, worst = elite[elite.len() - 1].value, moves = self.moves, "elite");
+            tracing::debug!(
+                count = elite.len(),
+                best = elite[0].value,
+                worst = elite[elite.len() - 1].value,
+                moves = self.moves,
+                "elite"
+            );
             elite.truncate(elite.len() / 2);
         }
     }
@@ -272,39 +285,48 @@ impl<'f> Searcher<'f> {
         }
     }
 
-    /// Drafts a mapping for up to a fifth of the time, then routes it.
-    fn start_from_draft(&mut self, run: &mut Run<'_>) {
+    /// Drafts a mapping for up to a tenth of the time, then routes it.
+    fn draft(&mut self, run: &mut Run<'_>) {
         let mut draft = Draft::new(self.fixed, self.objective);
         draft.grow(&self.promising);
         let begin = run.elapsed();
-        tracing::debug!(elapsed = ?begin, "grown");
-        draft.anneal(begin + run.limit().saturating_sub(begin) / 5, run, &mut self.rng);
+        draft.anneal(begin + run.limit().saturating_sub(begin) / 10, run, &mut self.rng);
         self.clear();
         for (vm, host) in (0..).zip(draft.host) {
             self.put(vm, host);
         }
-        tracing::debug!(value = self.state.value(), feasible = self.state.is_feasible(), elapsed = ?run.elapsed(), "routed");
         if !self.state.is_feasible() {
             mend_routes(&mut self.state, &mut self.finder, run);
         }
+        let (value, feasible) = (self.state.value(), self.state.is_feasible());
+        tracing::debug!(value, feasible, elapsed = ?run.elapsed(), "drafted");
         self.keep();
     }
 
     fn route_only(&mut self, run: &mut Run<'_>) {
-        improve_routes(&mut self.state, &mut self.finder, run, usize::MAX);
+        // A walk does more than the last passes.
+        let half = run.limit() / 2;
+        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, usize::MAX);
         self.keep();
         let begin = run.elapsed();
         tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");
         if run.is_over() {
             return;
         }
-        let heat = std::env::var("HEAT").ok().and_then(|h| h.parse().ok()).unwrap_or(1.0);
+        // Little time allows for little heat.
+        let time = run.limit().saturating_sub(begin).as_secs_f64() / self.fixed.from.len().max(1) as f64;
+        let heat = Self::ROUTING_HEAT * (time / 1e-3).clamp(0.015, 1.0);
         let schedule = Schedule::cooling(self.fixed.mean_bandwidth, heat, begin, run.limit());
         self.walk(schedule.of_routes(), run);
         tracing::debug!(value = self.best.value, moves = self.moves, "walked");
-        let best = self.best.clone();
+        self.finish(run);
+    }
+
+    /// Goes back to the best state, for a last pass over its routes.
+    pub(crate) fn finish(&mut self, run: &mut Run<'_>) {
+        let (best, end) = (self.best.clone(), run.limit());
         self.back_to(&best);
-        improve_routes(&mut self.state, &mut self.finder, run, 1);
+        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, end, 1);
         self.keep();
     }
 

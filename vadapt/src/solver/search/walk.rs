@@ -106,9 +106,11 @@ impl Searcher<'_> {
         let mut unsaved = false;
         let mut most = if met.feasible { met.value } else { f64::NEG_INFINITY };
         let mut mix = Mix::new(self, schedule.routes_only);
+        // Moves take longer in large networks.
+        let batch = if self.fixed.net.hosts < 200 { BATCH } else { BATCH / 8 };
         loop {
             self.moves += 1;
-            if self.moves.is_multiple_of(BATCH) {
+            if self.moves.is_multiple_of(batch) {
                 let now = run.elapsed();
                 if now >= schedule.end.min(run.limit()) || run.is_cancelled() {
                     break;
@@ -174,7 +176,10 @@ impl Searcher<'_> {
             }
             return;
         }
-        if full && let Some(worst) = (0..most).min_by(|x, y| self.elite[*x].value.total_cmp(&self.elite[*y].value)) {
+        if full
+            && let Some(worst) =
+                (0..most).min_by(|x, y| self.elite[*x].value.total_cmp(&self.elite[*y].value))
+        {
             self.elite.swap_remove(worst);
         }
         let paths = self.state.path.clone();
