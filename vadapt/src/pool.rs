@@ -11,11 +11,13 @@ use crate::network::{NONE, Network};
 /// Paths that are kept per pair of hosts.
 const MOST: usize = 40;
 
-/// Paths that are enumerated per pair at most, in networks of up to [`SMALL`] hosts.
-const ENUMERATED: usize = 4000;
+/// Up to so many hosts all simple paths are candidates: a complete network of eight has 1,957 per pair.
+const TINY: usize = 8;
+const ALL: usize = 2000;
 
-/// Up to so many hosts all simple paths are candidates.
+/// Up to so many hosts those with few hops are: so many, about.
 const SMALL: usize = 40;
+const SOME: usize = 100;
 
 /// Edges in all pools together at most; then nothing is added.
 const TOTAL: usize = 4 << 20;
@@ -68,12 +70,13 @@ fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Box<[u32]>> {
     let nothing = vec![0.0; net.capacity.len()];
     let mut walk =
         Walk { net, nothing, end: b, passed: vec![false; net.hosts], edges: vec![], found: vec![] };
+    let enough = if net.hosts <= TINY { ALL } else { SOME };
     // Deeper only while that isn't too much.
     for depth in 2..net.hosts.max(3) {
         let before = walk.found.len();
         walk.found.clear();
         walk.visit(a, f64::INFINITY, depth);
-        if walk.found.len() >= ENUMERATED || (depth > 4 && walk.found.len() == before && before > 0) {
+        if walk.found.len() >= enough || (depth > 4 && walk.found.len() == before && before > 0) {
             break;
         }
     }
@@ -99,7 +102,7 @@ impl Walk<'_> {
             self.found.push((width, self.edges.clone()));
             return;
         }
-        if hops == 0 || self.found.len() >= ENUMERATED {
+        if hops == 0 || self.found.len() >= ALL {
             return;
         }
         self.passed[at as usize] = true;

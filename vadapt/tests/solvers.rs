@@ -81,7 +81,8 @@ fn large_networks_are_solved_within_a_bound_that_needs_no_pairs() {
         for objective in [&ResidualBandwidth as &dyn Objective, &ResidualAndLatency::default()] {
             let found = solve(&Search, &problem, objective, 4_000).unwrap();
             let clock = StepClock::default();
-            let bound = upper_bound(&problem, objective, &mut Run::new(&clock, Duration::from_secs(1))).unwrap();
+            let bound =
+                upper_bound(&problem, objective, &mut Run::new(&clock, Duration::from_secs(1))).unwrap();
             assert!(found.objective <= bound * (1.0 + 1e-9), "{network:?}: {} {bound}", found.objective);
         }
     }
@@ -93,7 +94,16 @@ fn squeezed_problems_have_a_solution_that_is_found() {
     for seed in 0..10 {
         let network = SHAPES[seed as usize % 4];
         let (fill, latency_bounds) = (if seed % 2 == 0 { 0.5 } else { 0.9 }, seed % 3 == 0);
-        let what = Generate { hosts: 8, vms: 8, network, fill, latency_bounds, squeeze: 0.9, seed, ..Generate::default() };
+        let what = Generate {
+            hosts: 8,
+            vms: 8,
+            network,
+            fill,
+            latency_bounds,
+            squeeze: 0.9,
+            seed,
+            ..Generate::default()
+        };
         found += usize::from(solve(&Search, &what.problem().unwrap(), &ResidualBandwidth, 20_000).is_ok());
     }
     assert!(found >= 9, "{found} of 10");

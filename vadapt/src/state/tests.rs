@@ -54,7 +54,10 @@ fn assert_consistent(state: &State<'_>) {
     fresh.restore(&state.host, &state.path);
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs()).max(1.0);
     assert!(close(state.total, fresh.total), "value {} anew {}", state.total, fresh.total);
-    assert_eq!((state.broken, state.overloaded, state.unplaced), (fresh.broken, fresh.overloaded, fresh.unplaced));
+    assert_eq!(
+        (state.broken, state.overloaded, state.unplaced),
+        (fresh.broken, fresh.overloaded, fresh.unplaced)
+    );
     for resource in 0..fresh.load.len() {
         assert!(close(state.load[resource], fresh.load[resource]));
         let sorted = |users: &Vec<u32>| {

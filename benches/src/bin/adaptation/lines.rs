@@ -29,7 +29,7 @@ pub(crate) struct Drift {
     pub(crate) vms: usize,
     pub(crate) limit_ms: f64,
     pub(crate) slowest_ms: f64,
-    /// Objective against solving from scratch with ten times the time, mean and least.
+    /// Objective against solving from scratch with five times the time, mean and least.
     pub(crate) quality: f64,
     pub(crate) worst: f64,
     pub(crate) migrations: usize,
@@ -50,7 +50,7 @@ pub(crate) fn readapt() -> anyhow::Result<Vec<Drift>> {
 fn drift(network: NetworkShape, hosts: usize, vms: usize, limit: Duration) -> anyhow::Result<Drift> {
     let seed = 7000 + hosts as u64;
     let mut problem = Generate { hosts, vms, network, load: 0.02, seed, ..Generate::default() }.problem()?;
-    let (first, _) = solve(&Search, &problem, limit * 10, 1)?;
+    let (first, _) = solve(&Search, &problem, limit * 5, 1)?;
     adopt(&mut problem, &first)?;
     let mut restless = 0;
     for seed in 0..10 {
@@ -64,7 +64,7 @@ fn drift(network: NetworkShape, hosts: usize, vms: usize, limit: Duration) -> an
     let mut history: Vec<Vec<HostId>> = vec![first.mapping];
     for step in 0..STEPS as u64 {
         change(&mut problem, &mut rng)?;
-        let (scratch, _) = solve(&Search, &problem, limit * 10, 100 + step)?;
+        let (scratch, _) = solve(&Search, &problem, limit * 5, 100 + step)?;
         scratch_migrations += before.iter().zip(&scratch.mapping).filter(|(a, b)| a != b).count();
         before.clone_from(&scratch.mapping);
         let (adapted, time) = solve(&Readapt::default(), &problem, limit, step)?;

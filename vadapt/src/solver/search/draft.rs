@@ -339,7 +339,8 @@ mod tests {
     #[test]
     fn drafts_keep_pins_and_room_and_get_better() {
         for seed in 0..6 {
-            let network = [NetworkShape::TwoTier, NetworkShape::Waxman, NetworkShape::Torus][seed as usize % 3];
+            let network =
+                [NetworkShape::TwoTier, NetworkShape::Waxman, NetworkShape::Torus][seed as usize % 3];
             let what = Generate { hosts: 300, vms: 60, network, fill: 0.05, seed, ..Generate::default() };
             let mut problem = what.problem().unwrap();
             let pin = problem.graph().node_indices().nth(7).unwrap();
