@@ -10,7 +10,8 @@ use vnet_core::generate::Overlay;
 use vnet_core::shape::Shape;
 use vnet_core::{HostName, MacAddr, NetworkId, Topology};
 use vnet_fwd::channel::{self, ChannelEnd};
-use vnet_fwd::{DataPlane, DataPlaneConfig};
+use vnet_fwd::secure::SecureOptions;
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption, PrivateKey};
 
 const NETWORK: NetworkId = NetworkId(1);
 
@@ -25,9 +26,15 @@ impl Daemon {
     fn start(topology: &Topology, number: usize) -> anyhow::Result<Self> {
         let host = &topology.hosts[number];
         let bind = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let plane = DataPlane::start(DataPlaneConfig { bind, ..DataPlaneConfig::new(host.machine.clone()) })?;
+        let encryption = Encryption::Key(key(number), SecureOptions::default());
+        let config = DataPlaneConfig { bind, encryption, ..DataPlaneConfig::new(host.machine.clone()) };
+        let plane = DataPlane::start(config)?;
         let (port, vm) = channel::pair(64)?;
         plane.add_port(host.interface.clone(), NETWORK, Box::new(port))?;
+        // The keys of the others come by a way that can be trusted; here, all are in one hand.
+        for (number, other) in topology.hosts.iter().enumerate() {
+            plane.allow(&other.machine, key(number).public())?;
+        }
         for rule in topology.rules_of(&host.machine) {
             plane.add_rule(NETWORK, rule.clone())?;
         }
@@ -40,6 +47,11 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// A key for an example: real ones come from [`PrivateKey::generate`].
+fn key(number: usize) -> PrivateKey {
+    PrivateKey::from_bytes([number as u8 + 1; 32])
 }
 
 fn main() -> anyhow::Result<()> {

@@ -56,7 +56,10 @@ mod trie;
 
 pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
-pub use io::{DataPlane, DataPlaneConfig, Event, OffloadSwitches, PlaneError, Port, StartError, channel};
+pub use io::{
+    DataPlane, DataPlaneConfig, Encryption, Event, KeyFileError, OffloadSwitches, PlaneError, Port,
+    StartError, channel,
+};
 pub use link::LinkTiming;
 pub use port::PortId;
 pub use publish::Reader;

@@ -41,11 +41,23 @@ pub enum DropReason {
     UnknownPeer,
     /// A message that can't be read.
     BadMessage,
+    /// A message in plain, where links are encrypted.
+    NotEncrypted,
+    /// An encrypted message, where links are plain.
+    Encrypted,
+    /// A message that was not made with the keys that it names.
+    Forged,
+    /// A message that has been received before, or is too old to tell.
+    Replayed,
+    /// One of too many handshakes.
+    HandshakeFlood,
+    /// There are no keys for messages to the peer.
+    NoKeys,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::NoRule,
         Self::OnlyBack,
         Self::NoLink,
@@ -62,6 +74,12 @@ impl DropReason {
         Self::Unsegmented,
         Self::UnknownPeer,
         Self::BadMessage,
+        Self::NotEncrypted,
+        Self::Encrypted,
+        Self::Forged,
+        Self::Replayed,
+        Self::HandshakeFlood,
+        Self::NoKeys,
     ];
 
     /// Its name in status and metrics, in kebab-case.
@@ -83,6 +101,12 @@ impl DropReason {
             Self::Unsegmented => "unsegmented",
             Self::UnknownPeer => "unknown-peer",
             Self::BadMessage => "bad-message",
+            Self::NotEncrypted => "not-encrypted",
+            Self::Encrypted => "encrypted",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::HandshakeFlood => "handshake-flood",
+            Self::NoKeys => "no-keys",
         }
     }
 }
@@ -189,6 +213,6 @@ mod tests {
             assert_eq!(counter.frames, n as u64 + 1);
             assert_eq!(report.iter().filter(|c| c.reason == counter.reason).count(), 1);
         }
-        assert_eq!(drops.total(), (1..=16).sum());
+        assert_eq!(drops.total(), (1..=22).sum());
     }
 }

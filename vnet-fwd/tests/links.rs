@@ -11,8 +11,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use vnet_core::encap::{DEFAULT_HOP_LIMIT, HEADER, Kind};
 use vnet_core::{HostName, Link, LinkKind, NetworkId, RuleVersion};
-use vnet_fwd::Label;
 use vnet_fwd::link::{Action, ConnectionId, Departure, Inbound, LinkSet, LinkTiming, Path};
+use vnet_fwd::secure::{Guard, SecureOptions};
+use vnet_fwd::{Label, PrivateKey};
 
 const LABEL: Label = Label { network: NetworkId(7), version: RuleVersion(3), hop_limit: DEFAULT_HOP_LIMIT };
 
@@ -22,6 +23,10 @@ fn ms(n: u64) -> Duration {
 
 fn host(n: usize) -> HostName {
     HostName::new(&format!("host{n}")).unwrap()
+}
+
+fn key(n: usize) -> PrivateKey {
+    PrivateKey::from_bytes([n as u8 + 1; 32])
 }
 
 fn link(kind: LinkKind, opener: usize) -> Link {
@@ -72,6 +77,9 @@ struct World {
     cut: bool,
     kind: LinkKind,
     opener: usize,
+    /// Which ends have encrypted links.
+    secret: [bool; 2],
+    start: Instant,
     nodes: Vec<Node>,
     connections: Vec<Connection>,
     queue: BTreeMap<(Instant, u64), Delivery>,
@@ -88,6 +96,8 @@ impl World {
             cut: false,
             kind,
             opener,
+            secret: [false; 2],
+            start: now,
             nodes: Vec::new(),
             connections: Vec::new(),
             queue: BTreeMap::new(),
@@ -100,9 +110,25 @@ impl World {
         world
     }
 
+    /// The same world with encrypted links, at both ends or at one.
+    fn with_encryption(mut self, secret: [bool; 2]) -> Self {
+        self.secret = secret;
+        self.nodes = (0..2).map(|n| self.fresh_node(n)).collect();
+        self
+    }
+
     fn fresh_node(&mut self, n: usize) -> Node {
+        let incarnation = self.rng.random_range(1..u64::MAX);
+        let mut links = LinkSet::new(host(n), incarnation, LinkTiming::default(), self.now);
+        if self.secret[n] {
+            let clock = Duration::from_secs(1 << 30) + (self.now - self.start);
+            let seed = self.rng.random();
+            let guard = Guard::new(&key(n), SecureOptions::default(), seed, clock, self.now);
+            links = links.with_guard(guard);
+            assert!(links.allow(&host(1 - n), key(1 - n).public(), self.now));
+        }
         Node {
-            links: LinkSet::new(host(n), self.rng.random_range(1..u64::MAX), LinkTiming::default(), self.now),
+            links,
             address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, n as u8 + 1), 7000)),
             has_link: false,
             ups: 0,
@@ -335,6 +361,10 @@ impl World {
     }
 }
 
+/// Kinds of links, and whether they are encrypted.
+const SORTS: [(LinkKind, bool); 4] =
+    [(LinkKind::Udp, false), (LinkKind::Tcp, false), (LinkKind::Udp, true), (LinkKind::Tcp, true)];
+
 fn kind() -> impl Strategy<Value = LinkKind> {
     prop_oneof![Just(LinkKind::Udp), Just(LinkKind::Tcp)]
 }
@@ -357,9 +387,9 @@ proptest! {
     #[test]
     fn comes_up_in_any_weather_and_again_after_a_cut(
         kind in kind(), opener in 0_usize..2, knows in who_knows(), weather in weather(),
-        second_after_ms in 0_u64..3000, seed: u64,
+        second_after_ms in 0_u64..3000, seed: u64, secret: bool,
     ) {
-        let mut world = World::new(kind, opener, weather, seed);
+        let mut world = World::new(kind, opener, weather, seed).with_encryption([secret; 2]);
         world.add_link(0, knows[0]);
         world.run(ms(second_after_ms));
         world.add_link(1, knows[1]);
@@ -382,11 +412,11 @@ proptest! {
 
     #[test]
     fn reordering_and_repetition_never_take_a_link_down(
-        kind in kind(), opener in 0_usize..2, knows in who_knows(), seed: u64,
+        kind in kind(), opener in 0_usize..2, knows in who_knows(), seed: u64, secret: bool,
         repeat in 0.0..0.5, most_delay_ms in 1_u64..150,
     ) {
         let weather = Weather { loss: 0.0, repeat, least_delay_ms: 0, most_delay_ms };
-        let mut world = World::new(kind, opener, weather, seed);
+        let mut world = World::new(kind, opener, weather, seed).with_encryption([secret; 2]);
         world.add_link(0, knows[0]);
         world.add_link(1, knows[1]);
         prop_assert!(world.run_until(ms(10_000), World::both_up).is_some());
@@ -409,10 +439,10 @@ proptest! {
     #[test]
     fn a_restarted_peer_is_back_within_two_seconds(
         kind in kind(), opener in 0_usize..2, who in 0_usize..2, knows in who_knows(),
-        dead_ms in 0_u64..6000, seed: u64, least_delay_ms in 0_u64..20,
+        dead_ms in 0_u64..6000, seed: u64, secret: bool, least_delay_ms in 0_u64..20,
     ) {
         let weather = Weather { loss: 0.0, repeat: 0.1, least_delay_ms, most_delay_ms: least_delay_ms + 20 };
-        let mut world = World::new(kind, opener, weather, seed);
+        let mut world = World::new(kind, opener, weather, seed).with_encryption([secret; 2]);
         world.add_link(0, knows[0]);
         world.add_link(1, knows[1]);
         prop_assert!(world.run_until(ms(10_000), World::both_up).is_some());
@@ -434,10 +464,10 @@ proptest! {
 
     #[test]
     fn a_peer_that_moves_is_followed_without_going_down(
-        opener in 0_usize..2, who in 0_usize..2, knows in who_knows(), seed: u64, most_delay_ms in 1_u64..100,
+        opener in 0_usize..2, who in 0_usize..2, knows in who_knows(), seed: u64, secret: bool, most_delay_ms in 1_u64..100,
     ) {
         let weather = Weather { loss: 0.0, repeat: 0.2, least_delay_ms: 1, most_delay_ms };
-        let mut world = World::new(LinkKind::Udp, opener, weather, seed);
+        let mut world = World::new(LinkKind::Udp, opener, weather, seed).with_encryption([secret; 2]);
         world.add_link(0, knows[0]);
         world.add_link(1, knows[1]);
         prop_assert!(world.run_until(ms(10_000), World::both_up).is_some());
@@ -454,9 +484,9 @@ proptest! {
 
     #[test]
     fn every_frame_sent_while_up_arrives_in_fair_weather(
-        kind in kind(), opener in 0_usize..2, seed: u64, gap_ms in 1_u64..50,
+        kind in kind(), opener in 0_usize..2, seed: u64, secret: bool, gap_ms in 1_u64..50,
     ) {
-        let mut world = World::new(kind, opener, FAIR, seed);
+        let mut world = World::new(kind, opener, FAIR, seed).with_encryption([secret; 2]);
         world.add_link(0, kind == LinkKind::Udp || opener == 0);
         world.add_link(1, kind == LinkKind::Udp || opener == 1);
         let mut sent = [BTreeSet::new(), BTreeSet::new()];
@@ -508,8 +538,8 @@ proptest! {
 
 #[test]
 fn a_removed_link_goes_down_at_the_peer_and_comes_back() {
-    for kind in [LinkKind::Udp, LinkKind::Tcp] {
-        let mut world = World::new(kind, 0, FAIR, 1);
+    for (kind, secret) in SORTS {
+        let mut world = World::new(kind, 0, FAIR, 1).with_encryption([secret; 2]);
         world.add_link(0, true);
         world.add_link(1, false);
         world.run_until(ms(1_000), World::both_up).unwrap();
@@ -530,8 +560,8 @@ fn a_removed_link_goes_down_at_the_peer_and_comes_back() {
 
 #[test]
 fn a_daemon_that_did_not_get_to_run_for_long_keeps_its_links() {
-    for kind in [LinkKind::Udp, LinkKind::Tcp] {
-        let mut world = World::new(kind, 0, FAIR, 1);
+    for (kind, secret) in SORTS {
+        let mut world = World::new(kind, 0, FAIR, 1).with_encryption([secret; 2]);
         world.add_link(0, true);
         world.add_link(1, false);
         world.run_until(ms(1_000), World::both_up).unwrap();
@@ -616,4 +646,62 @@ fn refusals_are_few_whatever_strangers_send() {
         }
     }
     assert!((1..=50).contains(&answers), "{answers} answers");
+}
+
+#[test]
+fn plain_and_encrypted_ends_refuse_each_other_and_say_why() {
+    for kind in [LinkKind::Udp, LinkKind::Tcp] {
+        for knows in [[true, true], [true, false], [false, true]] {
+            let mut world = World::new(kind, 0, FAIR, 1).with_encryption([true, false]);
+            world.add_link(0, knows[0]);
+            world.add_link(1, knows[1]);
+            world.run(ms(4_500));
+            assert!(world.none_up());
+            let [secret, plain] = [world.why(0), world.why(1)];
+            assert!(
+                secret.contains("speaks in plain, and this daemon only takes encrypted links"),
+                "{secret}"
+            );
+            // Whoever encrypts is silent; so the plain end knows only what comes by itself.
+            if knows[0] {
+                assert!(plain.contains("wants an encrypted link, and this daemon has"), "{plain}");
+            } else {
+                assert!(plain.contains("no answer from 10.0.0.1:7000"), "{plain}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_daemon_without_the_key_of_its_peer_says_so_and_comes_up_when_it_is_told() {
+    for kind in [LinkKind::Udp, LinkKind::Tcp] {
+        for ignorant in 0..2 {
+            let mut world = World::new(kind, 0, FAIR, 1).with_encryption([true; 2]);
+            let peer = host(1 - ignorant);
+            world.nodes[ignorant].links.forbid(&peer);
+            world.add_link(0, true);
+            world.add_link(1, true);
+            world.run(ms(5_000));
+            assert!(world.none_up());
+            let why = world.why(ignorant);
+            assert!(why.contains(&format!("no key of {peer} is known here: `vnet peer add`")), "{why}");
+            let (now, key) = (world.now, key(1 - ignorant).public());
+            assert!(world.nodes[ignorant].links.allow(&peer, key, now));
+            world.act(ignorant);
+            let up = world.run_until(ms(2_500), World::both_up);
+            assert!(up.is_some(), "{} / {}", world.why(0), world.why(1));
+        }
+    }
+}
+
+#[test]
+fn a_daemon_with_the_wrong_key_stays_outside() {
+    let mut world = World::new(LinkKind::Udp, 0, FAIR, 1).with_encryption([true; 2]);
+    let now = world.now;
+    assert!(world.nodes[1].links.allow(&host(0), key(7).public(), now));
+    world.add_link(0, true);
+    world.add_link(1, true);
+    world.run(ms(5_000));
+    assert!(world.none_up());
+    assert_eq!(world.why(0), "no answer from 10.0.0.2:7000 for 5.0 s");
 }

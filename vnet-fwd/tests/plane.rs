@@ -12,7 +12,8 @@ use vnet_core::{
     RuleVersion, Source,
 };
 use vnet_fwd::channel::{self, ChannelEnd};
-use vnet_fwd::{DataPlane, DataPlaneConfig, Event, PlaneError};
+use vnet_fwd::secure::SecureOptions;
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption, Event, PlaneError, PrivateKey};
 
 const NET: NetworkId = NetworkId(1);
 /// Far more than anything here takes, for machines that are busy with other things.
@@ -43,6 +44,10 @@ fn to_link(destination: Destination, from: usize, to: usize) -> Rule {
     Rule { source: Source::Any, destination, action }
 }
 
+fn key(n: usize) -> PrivateKey {
+    PrivateKey::from_bytes([n as u8 + 1; 32])
+}
+
 /// A daemon's data plane with one VM, `vm<n>`.
 struct Daemon {
     plane: DataPlane,
@@ -52,9 +57,23 @@ struct Daemon {
 
 impl Daemon {
     fn start(n: usize, bind: &str, incarnation: u64) -> Self {
+        let encryption = Encryption::Key(key(n), SecureOptions::default());
+        let daemon = Self::start_with(n, bind, incarnation, encryption);
+        for peer in 0..10 {
+            daemon.plane.allow(&host(peer), key(peer).public()).unwrap();
+        }
+        daemon
+    }
+
+    fn start_with(n: usize, bind: &str, incarnation: u64, encryption: Encryption) -> Self {
         let bind = Some(bind.parse().unwrap());
-        let config =
-            DataPlaneConfig { bind, incarnation, measure_paths: true, ..DataPlaneConfig::new(host(n)) };
+        let config = DataPlaneConfig {
+            bind,
+            incarnation,
+            measure_paths: true,
+            encryption,
+            ..DataPlaneConfig::new(host(n))
+        };
         let plane = DataPlane::start(config).unwrap();
         let (sender, events) = mpsc::channel();
         // The test may be over before the plane is.
@@ -144,8 +163,8 @@ fn frames_of_all_lengths_cross_a_link_in_order() {
         (LinkKind::Tcp, "[::]:0"),
     ] {
         let [a, b] = pair(kind, bind);
-        // UDP over IPv4 carries 65,507 bytes, of which the header takes 24.
-        let longest = if kind == LinkKind::Udp { 65_483 - 14 } else { 65_535 };
+        // UDP over IPv4 carries 65,507 bytes, of which the header takes 24 and encryption 24.
+        let longest = if kind == LinkKind::Udp { 65_459 - 14 } else { 65_535 };
         for length in (0..1500).step_by(7).chain([longest]) {
             let there = frame(mac(1), mac(2), &vec![length as u8; length]);
             a.send(&there);
@@ -466,7 +485,7 @@ fn arrivals_of_frames_and_probes_are_kept_for_whoever_measures_the_path() {
             }
         }
         let lengths: Vec<u32> = entries.iter().map(|arrival| arrival.bytes).collect();
-        assert_eq!(lengths, [[24 + 114; 3].as_slice(), &[24 + 1400; 20]].concat());
+        assert_eq!(lengths, [[24 + 24 + 114; 3].as_slice(), &[24 + 24 + 1400; 20]].concat());
         for pair in entries.windows(2) {
             assert!(pair[0].sequence < pair[1].sequence && pair[0].sent_ns <= pair[1].sent_ns, "{pair:?}");
             assert!(pair[0].arrived_ns <= pair[1].arrived_ns, "{pair:?}");
@@ -478,4 +497,36 @@ fn arrivals_of_frames_and_probes_are_kept_for_whoever_measures_the_path() {
             Err(PlaneError::NoLink { link: LinkId::new(&host(1), &host(3)) })
         );
     }
+}
+
+#[test]
+fn plain_links_work_between_daemons_that_both_want_them() {
+    for kind in [LinkKind::Udp, LinkKind::Tcp] {
+        let [a, b] = [1, 2].map(|n| Daemon::start_with(n, "127.0.0.1:0", 1, Encryption::None));
+        assert_eq!(a.plane.public_key(), Ok(None));
+        a.link(kind, 1, 2, Some(b.address()));
+        b.link(kind, 1, 2, None);
+        a.wait_up();
+        b.wait_up();
+    }
+}
+
+#[test]
+fn key_files_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = std::env::temp_dir().join(format!("vnet-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("private.key");
+    let key = PrivateKey::load_or_make(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(PrivateKey::load_or_make(&path).unwrap(), key);
+    assert!(key.store(&path).is_err(), "a key is not written over");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = PrivateKey::load(&path).unwrap_err().to_string();
+    assert!(error.contains("its mode is 640") && error.contains("chmod 600"), "{error}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&path, "no key").unwrap();
+    let error = PrivateKey::load(&path).unwrap_err().to_string();
+    assert!(error.contains("holds no key: a key is 44 characters"), "{error}");
+    std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -189,6 +189,9 @@ fn number_of_request(request: &Request) -> u16 {
         Request::ListDownLinks => 21,
         Request::Paths => 22,
         Request::Probe(_) => 23,
+        Request::AllowPeer(_) => 24,
+        Request::ForbidPeer(_) => 25,
+        Request::ListPeers => 26,
     }
 }
 
@@ -202,6 +205,8 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         Request::SetConfigurationBound(ms) => put(class, number, ms, out),
         Request::AddInterface(spec) => put(class, number, spec, out),
         Request::DeleteInterface(name) => put(class, number, name, out),
+        Request::AllowPeer(peer) => put(class, number, peer, out),
+        Request::ForbidPeer(host) => put(class, number, host, out),
         Request::TrafficView(network) => put(class, number, network, out),
         Request::Probe(train) => put(class, number, train, out),
         Request::Batch(requests) => {
@@ -232,7 +237,8 @@ fn put_request(request: &Request, out: &mut Vec<u8>) -> Result<u16, CodecError> 
         | Request::Ping
         | Request::Shutdown
         | Request::ListDownLinks
-        | Request::Paths => Ok(()),
+        | Request::Paths
+        | Request::ListPeers => Ok(()),
     }?;
     Ok(number)
 }
@@ -274,6 +280,9 @@ fn take_request(input: &mut Input<'_>, may_nest: bool) -> Result<Request, CodecE
         21 => Request::ListDownLinks,
         22 => Request::Paths,
         23 => Request::Probe(input.take()?),
+        24 => Request::AllowPeer(input.take()?),
+        25 => Request::ForbidPeer(input.take()?),
+        26 => Request::ListPeers,
         number => return Err(CodecError::UnknownMessage { class: "request", number }),
     })
 }
@@ -291,6 +300,7 @@ fn number_of_response(response: &Response) -> u16 {
         Ok(Reply::Batch(_)) => 8,
         Ok(Reply::Registered { .. }) => 9,
         Ok(Reply::Paths(_)) => 10,
+        Ok(Reply::Peers { .. }) => 11,
     }
 }
 
@@ -319,6 +329,7 @@ fn put_response(response: &Response, out: &mut Vec<u8>) -> Result<u16, CodecErro
             Ok(())
         }
         Ok(Reply::Registered { proxy, daemons }) => put(class, number, &(proxy, daemons), out),
+        Ok(Reply::Peers { own, peers }) => put(class, number, &(own, peers), out),
     }?;
     Ok(number)
 }
@@ -339,6 +350,10 @@ fn take_response(input: &mut Input<'_>, may_nest: bool) -> Result<Response, Code
             Ok(Reply::Registered { proxy, daemons })
         }
         10 => Ok(Reply::Paths(input.take()?)),
+        11 => {
+            let (own, peers) = input.take()?;
+            Ok(Reply::Peers { own, peers })
+        }
         number => return Err(CodecError::UnknownMessage { class: "reply", number }),
     })
 }
@@ -359,6 +374,10 @@ fn put_notice(notice: &Notice, out: &mut Vec<u8>) -> Result<u16, CodecError> {
             put(class, 4, reports, out)?;
             4
         }
+        Notice::Introduce(introduction) => {
+            put(class, 5, introduction, out)?;
+            5
+        }
     })
 }
 
@@ -368,6 +387,7 @@ fn take_notice(input: &mut Input<'_>) -> Result<Notice, CodecError> {
         2 => Notice::Peer(input.take()?),
         3 => Notice::Heartbeat,
         4 => Notice::Paths(input.take()?),
+        5 => Notice::Introduce(input.take()?),
         number => return Err(CodecError::UnknownMessage { class: "notice", number }),
     })
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::PublicKey;
 use crate::link::{Link, LinkId};
 use crate::mac::MacAddr;
 use crate::name::{HostName, InterfaceName};
@@ -100,6 +101,33 @@ pub struct RuleEntry {
     pub rule: Rule,
 }
 
+/// A daemon and the key that it is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerKey {
+    /// The daemon.
+    pub host: HostName,
+    /// Its public key.
+    pub key: PublicKey,
+    /// The Proxy has introduced it; otherwise an operator has.
+    #[serde(default)]
+    pub introduced: bool,
+}
+
+/// Length of the proof of an [`Introduction`], in bytes.
+pub const PROOF: usize = 16;
+
+/// A daemon's key, told by the daemon itself or by the Proxy, with a proof that
+/// only the two ends of the session can make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// The daemon.
+    pub host: HostName,
+    /// Its public key.
+    pub key: PublicKey,
+    /// The proof: a MAC over both, for this session.
+    pub proof: [u8; PROOF],
+}
+
 /// Where a daemon's links end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerAddress {
@@ -185,6 +213,12 @@ pub enum Request {
     Paths,
     /// \[23\] Send padding to measure a path by that nobody uses.
     Probe(ProbeTrain),
+    /// \[24\] Let a daemon with this key have encrypted links with this one.
+    AllowPeer(PeerKey),
+    /// \[25\] Take a daemon's key off the list: its links go down.
+    ForbidPeer(HostName),
+    /// \[26\] The daemons that encrypted links may be had with.
+    ListPeers,
 }
 
 /// Padding that measures the path to a neighbour: a burst, which shows the
@@ -238,6 +272,13 @@ pub enum Reply {
     },
     /// \[10\] The paths, ordered by their ends.
     Paths(Vec<PathStatus>),
+    /// \[11\] The daemons that encrypted links may be had with.
+    Peers {
+        /// The daemon's own key; `None`: its links are plain.
+        own: Option<PublicKey>,
+        /// The others, ordered by name.
+        peers: Vec<PeerKey>,
+    },
 }
 
 /// News that want no answer.
@@ -251,6 +292,9 @@ pub enum Notice {
     Heartbeat,
     /// \[4\] What a daemon has found out of paths that end at it.
     Paths(Vec<PathReport>),
+    /// \[5\] To the Proxy: the sender's own key. From the Proxy: that of another
+    /// daemon.
+    Introduce(Introduction),
 }
 
 /// What kind of failure.

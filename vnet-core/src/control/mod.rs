@@ -27,8 +27,8 @@ mod tests;
 
 pub use codec::{CodecError, Decoder, MAX_BATCH, MAX_RECORD, VERSION, decode, encode};
 pub use message::{
-    Body, ControlError, Envelope, ErrorKind, InterfaceSpec, LinkSpec, Notice, PeerAddress, PortKind,
-    ProbeTrain, Reply, Request, Response, RuleEntry,
+    Body, ControlError, Envelope, ErrorKind, InterfaceSpec, Introduction, LinkSpec, Notice, PROOF,
+    PeerAddress, PeerKey, PortKind, ProbeTrain, Reply, Request, Response, RuleEntry,
 };
 pub use status::{
     DaemonStatus, DropCounter, InterfaceStatus, LinkStatus, PathReport, PathStatus, PortState, RateEstimate,

@@ -65,6 +65,9 @@ pub struct LinkStatus {
     pub send_errors: u64,
     /// How many times the link has come up.
     pub times_up: u64,
+    /// The cipher of messages, `none` on a plain link; empty while there are no keys.
+    #[serde(default)]
+    pub encryption: String,
 }
 
 /// A rule and how many frames it forwarded.

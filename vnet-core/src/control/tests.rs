@@ -8,7 +8,9 @@ use proptest::sample::{Index, select};
 
 use super::*;
 use crate::strategies::{destination, host_name, interface, mac, source};
-use crate::{Action, Bandwidth, EdgeRef, HostName, Link, LinkId, LinkKind, NetworkId, Rule, RuleVersion};
+use crate::{
+    Action, Bandwidth, EdgeRef, HostName, Link, LinkId, LinkKind, NetworkId, PublicKey, Rule, RuleVersion,
+};
 
 fn network() -> impl Strategy<Value = NetworkId> {
     any::<u32>().prop_map(NetworkId)
@@ -99,6 +101,7 @@ fn link_status() -> impl Strategy<Value = LinkStatus> {
             sent_bytes: n[3],
             send_errors: n[4],
             times_up: n[5],
+            encryption: "aes-256-gcm".to_owned(),
         },
     )
 }
@@ -215,6 +218,18 @@ fn probe_train() -> impl Strategy<Value = ProbeTrain> {
         .prop_map(|(peer, burst, rate, for_ms)| ProbeTrain { peer, burst, rate, for_ms })
 }
 
+fn public_key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(PublicKey)
+}
+
+fn peer_key() -> impl Strategy<Value = PeerKey> {
+    (host_name(), public_key(), any::<bool>()).prop_map(|(host, key, introduced)| PeerKey {
+        host,
+        key,
+        introduced,
+    })
+}
+
 fn simple_request() -> impl Strategy<Value = Request> {
     let add_link = (link(), option::of(address())).prop_map(|(link, peer)| LinkSpec { link, peer });
     prop_oneof![
@@ -234,6 +249,8 @@ fn simple_request() -> impl Strategy<Value = Request> {
             Request::Register { host, data_port, incarnation }
         }),
         probe_train().prop_map(Request::Probe),
+        peer_key().prop_map(Request::AllowPeer),
+        host_name().prop_map(Request::ForbidPeer),
         select(vec![
             Request::Paths,
             Request::ListInterfaces,
@@ -244,6 +261,7 @@ fn simple_request() -> impl Strategy<Value = Request> {
             Request::Ping,
             Request::Shutdown,
             Request::ListDownLinks,
+            Request::ListPeers,
         ]),
     ]
 }
@@ -270,6 +288,8 @@ fn simple_response() -> impl Strategy<Value = Response> {
         vec(path_status(), 0..3).prop_map(|paths| Ok(Reply::Paths(paths))),
         (host_name(), vec(peer(), 0..3))
             .prop_map(|(proxy, daemons)| Ok(Reply::Registered { proxy, daemons })),
+        (option::of(public_key()), vec(peer_key(), 0..3))
+            .prop_map(|(own, peers)| Ok(Reply::Peers { own, peers })),
     ]
 }
 
@@ -287,6 +307,9 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         peer().prop_map(Notice::Peer),
         Just(Notice::Heartbeat),
         vec(path_report(), 0..3).prop_map(Notice::Paths),
+        (peer_key(), any::<[u8; PROOF]>()).prop_map(|(PeerKey { host, key, .. }, proof)| {
+            Notice::Introduce(Introduction { host, key, proof })
+        }),
     ];
     let body = prop_oneof![
         (option::of(host_name()), request).prop_map(|(target, request)| Body::Request(target, request)),

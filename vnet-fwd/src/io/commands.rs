@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
-use vnet_core::{HostName, InterfaceName, LinkId, NetworkId};
+use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey};
 
 use super::config::{Event, PlaneError};
 use super::interfaces;
@@ -109,6 +109,20 @@ impl Worker {
 
     pub(crate) fn links(&self) -> Vec<LinkStatus> {
         self.outlets.links.status(Instant::now())
+    }
+
+    pub(crate) fn public_key(&self) -> Option<PublicKey> {
+        self.outlets.links.public_key()
+    }
+
+    pub(crate) fn allow(&mut self, host: HostName, key: PublicKey) -> Result<(), PlaneError> {
+        let allowed = self.outlets.links.allow(&host, key, Instant::now());
+        self.act();
+        if allowed { Ok(()) } else { Err(PlaneError::BadKey { host, key }) }
+    }
+
+    pub(crate) fn forbid(&mut self, host: &HostName) {
+        self.outlets.links.forbid(host);
     }
 
     pub(crate) fn flush_counts(&mut self) {

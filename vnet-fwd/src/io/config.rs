@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use vnet_core::control::ErrorKind;
 use vnet_core::encap::DEFAULT_HOP_LIMIT;
-use vnet_core::{HostName, InterfaceName, LinkId};
+use vnet_core::{HostName, InterfaceName, LinkId, PublicKey};
 
 use crate::book::RuleError;
 use crate::link::LinkTiming;
+use crate::secure::{PrivateKey, SecureOptions};
 
 /// Which offloads a data plane uses where the kernel has them. All are on unless
 /// an operator turns them off to compare, or to get around a fault of a driver.
@@ -34,6 +35,18 @@ impl OffloadSwitches {
         Self { ports: false, links: false, udp_segmentation: false, udp_coalescing: false, batches: false };
 }
 
+/// How the links of a data plane are protected.
+#[derive(Clone, Debug, Default)]
+pub enum Encryption {
+    /// Not at all.
+    None,
+    /// With a new key, which only this run has.
+    #[default]
+    NewKey,
+    /// With this key.
+    Key(PrivateKey, SecureOptions),
+}
+
 /// What a [`DataPlane`](super::DataPlane) is started with.
 #[derive(Clone, Debug)]
 pub struct DataPlaneConfig {
@@ -58,10 +71,13 @@ pub struct DataPlaneConfig {
     pub measure_paths: bool,
     /// Which offloads are used.
     pub offloads: OffloadSwitches,
+    /// How links are protected. Encrypted ones come up with daemons that
+    /// [`DataPlane::allow`](super::DataPlane::allow) has been called for.
+    pub encryption: Encryption,
 }
 
 impl DataPlaneConfig {
-    /// The defaults: no links, 65,536 address pairs, 65,536 cached flows, all offloads.
+    /// The defaults: links, once there is an address, are encrypted; 65,536 address pairs, 65,536 cached flows, all offloads.
     pub fn new(host: HostName) -> Self {
         Self {
             host,
@@ -73,6 +89,7 @@ impl DataPlaneConfig {
             cache_capacity: 1 << 16,
             measure_paths: false,
             offloads: OffloadSwitches::ON,
+            encryption: Encryption::default(),
         }
     }
 }
@@ -176,6 +193,14 @@ pub enum PlaneError {
         /// The name.
         device: String,
     },
+    /// No secret can be shared with the owner of a key.
+    #[error("the key {key} of {host} is none that secrets can be shared with; was it copied right?")]
+    BadKey {
+        /// The daemon.
+        host: HostName,
+        /// Its key.
+        key: PublicKey,
+    },
     /// The kernel refused to watch a port.
     #[error("interface {name} can't be watched: {why}")]
     Watch {
@@ -198,7 +223,7 @@ impl PlaneError {
         match self {
             Self::InterfaceConflict { .. } | Self::LinkConflict { .. } => ErrorKind::Conflict,
             Self::NoInterface { .. } | Self::NoLink { .. } => ErrorKind::NotFound,
-            Self::ForeignLink { .. } | Self::BadDevice { .. } => ErrorKind::Invalid,
+            Self::ForeignLink { .. } | Self::BadDevice { .. } | Self::BadKey { .. } => ErrorKind::Invalid,
             Self::NoAddress { .. } => ErrorKind::Unsupported,
             Self::Watch { .. } | Self::Stopped => ErrorKind::Failed,
             Self::Rule(error) => match error {

@@ -7,6 +7,7 @@ pub mod channel;
 mod commands;
 pub mod config;
 mod interfaces;
+mod keys;
 mod open;
 mod outlets;
 mod packet;
@@ -22,6 +23,7 @@ mod train;
 mod udp;
 mod worker;
 
-pub use config::{DataPlaneConfig, Event, OffloadSwitches, PlaneError, StartError};
+pub use config::{DataPlaneConfig, Encryption, Event, OffloadSwitches, PlaneError, StartError};
+pub use keys::KeyFileError;
 pub use plane::DataPlane;
 pub use port::Port;

@@ -9,7 +9,7 @@ use vnet_core::control::{
     DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, RuleStatus, TrafficEntry,
 };
 use vnet_core::frame::MAX_FRAME;
-use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, Rule, RuleVersion};
+use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey, Rule, RuleVersion};
 
 use super::config::{DataPlaneConfig, Event, PlaneError, StartError};
 use super::port::Port;
@@ -101,6 +101,25 @@ impl DataPlane {
     pub fn remove_link(&self, id: &LinkId) -> Result<(), PlaneError> {
         let id = id.clone();
         self.ask(move |worker| worker.remove_link(&id))?
+    }
+
+    /// The key that other daemons have to allow for links with this one; `None`:
+    /// links are plain.
+    pub fn public_key(&self) -> Result<Option<PublicKey>, PlaneError> {
+        self.ask(|worker| worker.public_key())
+    }
+
+    /// Lets links with `host` come up if it proves that it has the private key
+    /// of `key`. Where links are plain, nothing changes.
+    pub fn allow(&self, host: &HostName, key: PublicKey) -> Result<(), PlaneError> {
+        let host = host.clone();
+        self.ask(move |worker| worker.allow(host, key))?
+    }
+
+    /// Destroys the keys shared with `host`: its links go down and stay down.
+    pub fn forbid(&self, host: &HostName) -> Result<(), PlaneError> {
+        let host = host.clone();
+        self.ask(move |worker| worker.forbid(&host))
     }
 
     /// Adds a rule to the network's current rule set; `false` if it is there

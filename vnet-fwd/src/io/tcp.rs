@@ -17,13 +17,14 @@ use super::sys::{Epoll, Interest};
 use super::udp::canonical;
 use crate::link::ConnectionId;
 use crate::offload::OFFLOAD_HEADER;
+use crate::secure::{SEAL_BACK, SEAL_FRONT};
 use crate::stats::DropReason;
 
 /// Length of the length in front of a message.
 pub(crate) const PREFIX: usize = 4;
 
 /// The longest message.
-const MAX_MESSAGE: usize = HEADER + OFFLOAD_HEADER + MAX_FRAME;
+const MAX_MESSAGE: usize = SEAL_FRONT + HEADER + OFFLOAD_HEADER + MAX_FRAME + SEAL_BACK;
 
 /// How many bytes of frames may wait for the kernel to take them. (The kernel's
 /// own buffer, which grows to megabytes, is before that.)

@@ -4,14 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vnet_core::HostName;
 use vnet_core::frame::MAX_FRAME;
 
 use super::bind::bind;
 use super::cargo::Cargo;
-use super::config::{DataPlaneConfig, Event, StartError};
+use super::config::{DataPlaneConfig, Encryption, Event, StartError};
+use super::keys;
 use super::open::{OpenError, open_elsewhere};
 use super::outlets::Outlets;
 use super::port::Port;
@@ -25,6 +26,7 @@ use crate::engine::{Forwarder, Ingress};
 use crate::link::{Action, ConnectionId, Features, LinkSet, Path};
 use crate::port::PortId;
 use crate::publish::Reader;
+use crate::secure::{Guard, PrivateKey, SecureOptions};
 use crate::stats::{DropReason, Drops};
 use crate::table::RuleTable;
 
@@ -92,10 +94,13 @@ impl Worker {
             watch(listener.as_fd(), Token::Listener)?;
             (udp, tcp) = (Some(socket), Some(listener));
         }
-        let DataPlaneConfig { host, incarnation, timing, offloads, .. } = config;
+        let DataPlaneConfig { host, incarnation, timing, offloads, encryption, .. } = config;
         let now = Instant::now();
         let features = if offloads.links { Features::ALL } else { Features::default() };
-        let links = LinkSet::new(host.clone(), incarnation, timing, now).with_features(features);
+        let mut links = LinkSet::new(host.clone(), incarnation, timing, now).with_features(features);
+        if let Some(guard) = guard(encryption, now).map_err(failed("getting random numbers"))? {
+            links = links.with_guard(guard);
+        }
         let forwarder =
             Forwarder::new(rules, config.hop_limit, config.cache_capacity, config.traffic_capacity);
         Ok(Self {
@@ -427,4 +432,15 @@ impl Worker {
             self.reporter.add(&event, now);
         }
     }
+}
+
+fn guard(encryption: Encryption, now: Instant) -> io::Result<Option<Guard>> {
+    let (key, options) = match encryption {
+        Encryption::None => return Ok(None),
+        Encryption::NewKey => (PrivateKey::generate()?, SecureOptions::default()),
+        Encryption::Key(key, options) => (key, options),
+    };
+    // A clock before 1970 is wrong anyway.
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(Guard::new(&key, options, keys::random()?, wall, now)))
 }

@@ -13,7 +13,8 @@ pub struct Arrival {
     /// When the kernel took it in, in nanoseconds of this host's clock: the one
     /// that its own messages are stamped by.
     pub arrived_ns: u64,
-    /// Its length, with the encapsulation header, without those of IP and UDP.
+    /// Its length, with the encapsulation header and what encryption adds, without
+    /// the headers of IP and UDP.
     pub bytes: u32,
 }
 

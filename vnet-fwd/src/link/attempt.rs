@@ -33,6 +33,14 @@ impl Link {
         }
     }
 
+    /// The peer's key is known now, or is another.
+    pub(super) fn on_key(&mut self, cx: &mut Context<'_>) {
+        if self.session.is_none() {
+            self.error = None;
+            self.begin_attempt(Duration::ZERO, cx);
+        }
+    }
+
     /// The connection that a try had dialled is open.
     pub(super) fn on_connected(&mut self, connection: ConnectionId, cx: &mut Context<'_>) {
         if let Some(Attempt { connection: Some((own, open)), .. }) = &mut self.attempt

@@ -13,6 +13,7 @@ use super::machine::Link;
 use super::message::{Close, CloseReason, Features, Incarnations};
 use super::set::{Action, ConnectionId};
 use super::timing::LinkTiming;
+use crate::secure::{Guard, PeerId, SEAL_BACK, SEAL_FRONT};
 
 /// Where a message comes from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) rng: StdRng,
     pub(super) next_connection: u64,
     pub(super) actions: VecDeque<Action>,
+    /// `None`: links are plain.
+    pub(super) guard: Option<Box<Guard>>,
 }
 
 impl Shared {
@@ -64,6 +67,7 @@ impl Shared {
             rng: StdRng::seed_from_u64(incarnation),
             next_connection: 0,
             actions: VecDeque::new(),
+            guard: None,
         }
     }
 
@@ -79,6 +83,14 @@ impl Shared {
             rng: &mut self.rng,
             next_connection: &mut self.next_connection,
             actions: &mut self.actions,
+            guard: self.guard.as_deref_mut(),
+        }
+    }
+
+    /// Takes over what the encryption wants to have sent.
+    pub(super) fn transmit(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            take_packets(guard, &mut self.actions);
         }
     }
 }
@@ -95,6 +107,7 @@ pub(super) struct Context<'a> {
     rng: &'a mut StdRng,
     next_connection: &'a mut u64,
     actions: &'a mut VecDeque<Action>,
+    guard: Option<&'a mut Guard>,
 }
 
 impl Context<'_> {
@@ -107,14 +120,47 @@ impl Context<'_> {
     pub(super) fn send(&mut self, link: &mut Link, path: Path, kind: Kind, body: &[u8]) {
         let message = self.message(kind, link.sequence, body);
         link.sequence += 1;
-        link.counters.sent(message.len());
-        self.actions.push_back(Action::Send { path, message });
+        if self.guard.is_none() {
+            link.counters.sent(message.len());
+            self.actions.push_back(Action::Send { path, message });
+        } else if let Some(peer) = link.secure {
+            link.counters.sent(message.len() + SEAL_FRONT + SEAL_BACK);
+            self.send_secretly(peer, path, kind, &message);
+        } else {
+            let why = format!(
+                "no key of {} is known here: `vnet peer add` tells it, or the Proxy, if it introduces daemons",
+                link.peer
+            );
+            link.error = Some((self.now, why));
+        }
     }
 
-    /// Sends a message that belongs to no link.
-    pub(super) fn send_alone(&mut self, path: Path, kind: Kind, body: &[u8]) {
+    /// Sends a message that belongs to no link. Where links are encrypted, it
+    /// has to be for a peer: strangers hear nothing.
+    pub(super) fn send_alone(&mut self, path: Path, peer: Option<PeerId>, kind: Kind, body: &[u8]) {
         let message = self.message(kind, 0, body);
-        self.actions.push_back(Action::Send { path, message });
+        match peer {
+            Some(peer) => self.send_secretly(peer, path, kind, &message),
+            None if self.guard.is_none() => self.actions.push_back(Action::Send { path, message }),
+            None => {}
+        }
+    }
+
+    /// A greeting goes in the first message of a handshake, the answer to one in
+    /// the second, everything else in a message of the session.
+    fn send_secretly(&mut self, peer: PeerId, path: Path, kind: Kind, message: &[u8]) {
+        let Some(guard) = self.guard.as_deref_mut() else { return };
+        let begun = match kind {
+            Kind::Hello => guard.greet(peer, path, message, self.now).is_ok(),
+            _ => guard.respond(peer, message, self.now).is_ok(),
+        };
+        if begun {
+            return take_packets(guard, self.actions);
+        }
+        let mut packet = [&[0; SEAL_FRONT], message, &[0; SEAL_BACK]].concat();
+        if guard.seal(peer, &mut packet).is_ok() {
+            self.actions.push_back(Action::Send { path, message: packet });
+        }
     }
 
     pub(super) fn close(&self, reason: CloseReason, echo: u64, to: &HostName) -> Close {
@@ -125,6 +171,7 @@ impl Context<'_> {
             CloseReason::Removed => format!("{host} has removed the link"),
             CloseReason::Duplicate => "another connection serves the link".to_owned(),
             CloseReason::OtherKind => format!("{host} has this link over the other of UDP and TCP"),
+            CloseReason::NotEncrypted => format!("{host} has plain links"),
             CloseReason::Stopping => format!("{host} is stopping"),
             CloseReason::Other => String::new(),
         };
@@ -176,6 +223,12 @@ impl Context<'_> {
             timestamp: self.clock(),
         };
         [&header.encode(), body].concat()
+    }
+}
+
+fn take_packets(guard: &mut Guard, actions: &mut VecDeque<Action>) {
+    while let Some((path, message)) = guard.poll_transmit() {
+        actions.push_back(Action::Send { path, message });
     }
 }
 

@@ -9,13 +9,14 @@ use super::context::Path;
 use super::machine::Link;
 use super::message::{Close, CloseReason, Greeting, Pulse};
 use super::set::{LinkSet, Slot};
+use crate::secure::PeerId;
 use crate::stats::DropReason;
 
 impl LinkSet {
     /// Deals with a message that is no frame.
     pub(super) fn receive_control(
         &mut self,
-        path: Path,
+        (path, sender): (Path, Option<PeerId>),
         header: Header,
         body: &[u8],
         now: Instant,
@@ -26,26 +27,33 @@ impl LinkSet {
             Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Probe => {}
             Kind::Hello | Kind::HelloAck => {
                 let greeting = Greeting::decode(body).map_err(|_| DropReason::BadMessage)?;
-                self.greeting(path, &greeting, header, bytes, now)?;
+                self.greeting((path, sender), &greeting, header, bytes, now)?;
             }
             Kind::Keepalive | Kind::KeepaliveAck => {
                 let pulse = Pulse::decode(body).map_err(|_| DropReason::BadMessage)?;
                 let question = header.kind == Kind::Keepalive;
-                let known =
-                    self.index_at(path).or_else(|| self.index_by_incarnation(pulse.incarnations.sender));
+                let known = match sender {
+                    Some(peer) => self.index_of_peer(peer),
+                    None => {
+                        self.index_at(path).or_else(|| self.index_by_incarnation(pulse.incarnations.sender))
+                    }
+                };
                 let belongs = known.is_some_and(|index| {
                     self.count_received(index, bytes);
                     self.with(index, now, |link, cx| link.on_pulse(path, &pulse, numbers, question, cx))
                         .unwrap_or(false)
                 });
                 if !belongs {
-                    self.refuse(path, CloseReason::NoSession, header.timestamp, now);
+                    self.refuse((path, sender), CloseReason::NoSession, header.timestamp, now);
                     return Err(DropReason::UnknownPeer);
                 }
             }
             Kind::Close => {
                 let close = Close::decode(body).map_err(|_| DropReason::BadMessage)?;
-                let index = self.index_at(path).or_else(|| self.index_by_target(path));
+                let index = match sender {
+                    Some(peer) => self.index_of_peer(peer),
+                    None => self.index_at(path).or_else(|| self.index_by_target(path)),
+                };
                 let index = index.ok_or(DropReason::UnknownPeer)?;
                 self.count_received(index, bytes);
                 self.with(index, now, |link, cx| link.on_close(path, &close, cx));
@@ -56,17 +64,29 @@ impl LinkSet {
 
     fn greeting(
         &mut self,
-        path: Path,
+        (path, sender): (Path, Option<PeerId>),
         greeting: &Greeting,
         header: Header,
         bytes: usize,
         now: Instant,
     ) -> Result<(), DropReason> {
         let asks = header.kind == Kind::Hello;
+        if let (Some(peer), Some(guard)) = (sender, &self.shared.guard)
+            && guard.host_of(peer) != Some(&greeting.from)
+        {
+            // The key of one daemon and the name of another.
+            return Err(DropReason::BadMessage);
+        }
         let index = self.index_of(&greeting.from).filter(|_| greeting.to == self.shared.host);
         let Some(index) = index else {
             if asks {
-                self.refuse_link(path, CloseReason::NoSuchLink, header.timestamp, &greeting.from, now);
+                self.refuse_link(
+                    (path, sender),
+                    CloseReason::NoSuchLink,
+                    header.timestamp,
+                    &greeting.from,
+                    now,
+                );
             }
             return Err(DropReason::UnknownPeer);
         };
@@ -75,7 +95,7 @@ impl LinkSet {
             Path::Tcp(_) => LinkKind::Tcp,
         };
         if self.slot(index).is_some_and(|link| link.spec.kind != kind) {
-            self.refuse_link(path, CloseReason::OtherKind, header.timestamp, &greeting.from, now);
+            self.refuse_link((path, sender), CloseReason::OtherKind, header.timestamp, &greeting.from, now);
             return Err(DropReason::UnknownPeer);
         }
         if let Path::Tcp(connection) = path
@@ -98,16 +118,29 @@ impl LinkSet {
     }
 
     /// Answers a message that no link is there for, if not too many lately.
-    pub(super) fn refuse(&mut self, path: Path, reason: CloseReason, echo: u64, now: Instant) {
+    pub(super) fn refuse(
+        &mut self,
+        to: (Path, Option<PeerId>),
+        reason: CloseReason,
+        echo: u64,
+        now: Instant,
+    ) {
         let host = self.shared.host.clone();
-        self.refuse_link(path, reason, echo, &host, now);
+        self.refuse_link(to, reason, echo, &host, now);
     }
 
-    fn refuse_link(&mut self, path: Path, reason: CloseReason, echo: u64, peer: &HostName, now: Instant) {
+    fn refuse_link(
+        &mut self,
+        (path, sender): (Path, Option<PeerId>),
+        reason: CloseReason,
+        echo: u64,
+        peer: &HostName,
+        now: Instant,
+    ) {
         if self.refusals.allow(now) {
             let mut cx = self.shared.context(now);
             let close = cx.close(reason, echo, peer);
-            cx.send_alone(path, Kind::Close, &close.encode());
+            cx.send_alone(path, sender, Kind::Close, &close.encode());
         }
         if matches!(path, Path::Tcp(c) if self.connections.get(&c).is_some_and(|c| c.link.is_none())) {
             self.shared.context(now).hang_up(path);
@@ -119,7 +152,7 @@ impl LinkSet {
         self.slots.iter().position(|slot| slot.as_ref().and_then(session) == Some(incarnation))
     }
 
-    fn index_by_target(&self, path: Path) -> Option<usize> {
+    pub(super) fn index_by_target(&self, path: Path) -> Option<usize> {
         let address = path.address()?;
         let here = |link: &Link| link.target == Some(address) || link.learned == Some(address);
         self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| here(&slot.link)))

@@ -6,9 +6,11 @@ use std::time::Instant;
 use vnet_core::encap::{HEADER, Header, Kind};
 
 use super::context::{Path, nanoseconds};
+use super::encryption;
 use super::message::{CloseReason, Features};
 use super::set::{LinkSet, Slot};
 use crate::engine::Label;
+use crate::secure::{self, Opened, Rejected, SEAL_BACK, SEAL_FRONT};
 use crate::stats::DropReason;
 
 /// Bytes that a datagram has in front of its header and behind its payload.
@@ -55,13 +57,22 @@ pub enum Inbound {
     Handled,
 }
 
+/// What a datagram of an encrypted link needs.
+const SEALED: Room = Room { head: SEAL_FRONT, tail: SEAL_BACK };
+
 impl LinkSet {
     /// Takes a message that came over `path`. The error says why it counts as dropped.
     #[inline]
     pub fn receive(&mut self, path: Path, datagram: &mut [u8], now: Instant) -> Result<Inbound, DropReason> {
+        if self.shared.guard.is_some() {
+            return self.receive_secretly(path, datagram, now);
+        }
+        if secure::is_encrypted(datagram) {
+            return Err(self.encrypted_message(path, now));
+        }
         let (header, body) = Header::decode(datagram).map_err(|_| DropReason::BadMessage)?;
-        if !header.kind.is_frame() && header.kind != Kind::Probe {
-            return self.receive_control(path, header, body, now).map(|()| Inbound::Handled);
+        if !carries(header.kind) {
+            return self.receive_control((path, None), header, body, now).map(|()| Inbound::Handled);
         }
         let index = self.index_at(path);
         if let Some(index) = index
@@ -87,8 +98,83 @@ impl LinkSet {
                 });
             }
         }
-        self.refuse(path, CloseReason::NoSession, header.timestamp, now);
+        self.refuse((path, None), CloseReason::NoSession, header.timestamp, now);
         Err(DropReason::UnknownPeer)
+    }
+
+    #[inline]
+    fn receive_secretly(
+        &mut self,
+        path: Path,
+        datagram: &mut [u8],
+        now: Instant,
+    ) -> Result<Inbound, DropReason> {
+        let Some(guard) = &mut self.shared.guard else { return Err(DropReason::Encrypted) };
+        let opened = guard.open(path, datagram, now);
+        let Ok(Opened::Message { peer, text, newest, greeting }) = opened else {
+            return self.nothing_inside(path, opened, datagram, now);
+        };
+        let length = datagram.len();
+        let payload = text.start + HEADER..text.end;
+        let (header, body) = Header::decode(&datagram[text]).map_err(|_| DropReason::BadMessage)?;
+        let probe = header.kind == Kind::Probe;
+        if carries(header.kind)
+            && let Some(index) = self.index_of_peer(peer)
+            && let Some(Some(Slot { link, .. })) = self.slots.get_mut(index)
+        {
+            if let Some(session) = &mut link.session {
+                session.newest = session.newest.max(header.sequence);
+                link.counters.received(length);
+                if newest && session.path != path {
+                    self.with(index, now, |link, _| link.follow(path));
+                }
+                return Ok(match probe {
+                    true => Inbound::Probe { link: index, header },
+                    false => Inbound::Frame { link: index, header, payload },
+                });
+            }
+            if link.candidate.is_some() {
+                link.counters.received(length);
+                self.with(index, now, |link, cx| link.on_candidate_frame(cx));
+                return Ok(match probe {
+                    true => Inbound::Handled,
+                    false => Inbound::Frame { link: index, header, payload },
+                });
+            }
+        }
+        if carries(header.kind) {
+            self.refuse((path, Some(peer)), CloseReason::NoSession, header.timestamp, now);
+            return Err(DropReason::UnknownPeer);
+        }
+        // Its sequence number says what is newest; so the order among keepalives
+        // decides where the peer is, as on plain links.
+        let handled = self.receive_control((path, Some(peer)), header, body, now);
+        if let Some(guard) = &mut self.shared.guard
+            && greeting
+        {
+            guard.abandon(peer);
+        }
+        self.shared.transmit();
+        handled.map(|()| Inbound::Handled)
+    }
+
+    /// The datagram has no message of a peer for us.
+    #[cold]
+    fn nothing_inside(
+        &mut self,
+        path: Path,
+        opened: Result<Opened, Rejected>,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Result<Inbound, DropReason> {
+        self.shared.transmit();
+        match opened {
+            Ok(_) => Ok(Inbound::Handled),
+            Err(Rejected::Malformed) if !secure::is_encrypted(datagram) => {
+                Err(self.plain_message(path, datagram, now))
+            }
+            Err(rejected) => Err(encryption::drop_reason(rejected)),
+        }
     }
 
     /// How a frame for the link at `index` leaves.
@@ -101,7 +187,15 @@ impl LinkSet {
             link.counters.send_errors += 1;
             return Err(DropReason::LinkDown);
         };
-        Ok(Departure { path: session.path, room: Room::default(), features: session.features })
+        let room = match &self.shared.guard {
+            None => Room::default(),
+            Some(guard) if link.secure.is_some_and(|peer| guard.is_ready(peer)) => SEALED,
+            Some(_) => {
+                link.counters.send_errors += 1;
+                return Err(DropReason::NoKeys);
+            }
+        };
+        Ok(Departure { path: session.path, room, features: session.features })
     }
 
     /// Makes a datagram ready to be sent over the link at `index`, whose
@@ -119,8 +213,15 @@ impl LinkSet {
             timestamp: nanoseconds(self.shared.origin, now),
         };
         link.sequence += 1;
-        if let Some(place) = datagram.first_chunk_mut() {
+        let start = if self.shared.guard.is_some() { SEALED.head } else { 0 };
+        if let Some(place) = datagram.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
             *place = header.encode();
+        }
+        if let Some(guard) = &mut self.shared.guard
+            && link.secure.is_none_or(|peer| guard.seal(peer, datagram).is_err())
+        {
+            // `departure` has seen the keys; whatever happens, nothing goes out in plain.
+            datagram.fill(0);
         }
     }
 
@@ -138,4 +239,11 @@ impl LinkSet {
             slot.link.counters.send_errors += datagrams as u64;
         }
     }
+}
+
+/// Is it something that flows over a link that is up, rather than a message
+/// about the link?
+#[inline]
+fn carries(kind: Kind) -> bool {
+    kind.is_frame() || kind == Kind::Probe
 }

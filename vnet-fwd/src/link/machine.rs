@@ -23,6 +23,7 @@ use super::attempt::Attempt;
 use super::context::{Context, Path};
 use super::message::{Close, CloseReason, Features, Greeting, Incarnations, Pulse};
 use super::set::ConnectionId;
+use crate::secure::PeerId;
 use crate::stats::PortCounters;
 
 /// A peer that has proved that it hears us.
@@ -60,6 +61,8 @@ pub(super) struct Candidate {
 pub(super) struct Link {
     pub(super) spec: vnet_core::Link,
     pub(super) peer: HostName,
+    /// The peer's key, as the encryption knows it.
+    pub(super) secure: Option<PeerId>,
     /// Where the operator says the peer is.
     pub(super) target: Option<SocketAddr>,
     /// Where a UDP peer was last, for when nobody says.
@@ -81,6 +84,9 @@ pub(super) struct Link {
     pub(super) trying_since: Option<Instant>,
     /// What the kernel last said of a try, and when.
     pub(super) error: Option<(Instant, String)>,
+    /// That the peer encrypts and this end doesn't, or the other way round, and
+    /// when that was last seen.
+    pub(super) mismatch: Option<(Instant, String)>,
     /// What the peer last said against it, and when.
     pub(super) refusal: Option<(Instant, String)>,
 }
@@ -98,6 +104,7 @@ impl Link {
         Self {
             spec,
             peer,
+            secure: None,
             target: None,
             learned: None,
             session: None,
@@ -112,6 +119,7 @@ impl Link {
             fell: None,
             trying_since: None,
             error: None,
+            mismatch: None,
             refusal: None,
         }
     }
@@ -241,6 +249,16 @@ impl Link {
     pub(super) fn on_candidate_frame(&mut self, cx: &mut Context<'_>) {
         if let Some(candidate) = self.candidate {
             self.establish(candidate.path, candidate.incarnation, candidate.features, cx);
+        }
+    }
+
+    /// An authentic message, newer than all before it, came from there.
+    pub(super) fn follow(&mut self, path: Path) {
+        if let Some(session) = &mut self.session
+            && matches!((session.path, path), (Path::Udp(_), Path::Udp(_)))
+        {
+            session.path = path;
+            self.learned = path.address();
         }
     }
 

@@ -113,6 +113,8 @@ pub enum CloseReason {
     OtherKind = 5,
     /// The peer's daemon is being stopped.
     Stopping = 6,
+    /// The peer's daemon has plain links, and got an encrypted message.
+    NotEncrypted = 7,
     /// A reason that a later version has.
     Other = 0,
 }
@@ -139,6 +141,7 @@ impl From<u8> for CloseReason {
             4 => Self::Duplicate,
             5 => Self::OtherKind,
             6 => Self::Stopping,
+            7 => Self::NotEncrypted,
             _ => Self::Other,
         }
     }
@@ -276,7 +279,7 @@ mod tests {
 
         #[test]
         fn closes_survive_but_for_long_texts(
-            incarnations in incarnations(), echo: u64, code in 0_u8..8, text in ".{0,300}",
+            incarnations in incarnations(), echo: u64, code in 0_u8..9, text in ".{0,300}",
         ) {
             let close = Close { incarnations, echo, reason: CloseReason::from(code), text };
             let read = Close::decode(&close.encode()).unwrap();

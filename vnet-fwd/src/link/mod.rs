@@ -9,6 +9,7 @@ mod arrivals;
 mod attempt;
 mod context;
 mod dispatch;
+mod encryption;
 mod frames;
 mod machine;
 pub mod message;

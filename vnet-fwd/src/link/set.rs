@@ -86,6 +86,8 @@ pub struct LinkSet {
     strangers: VecDeque<(Instant, ConnectionId)>,
     timers: BTreeSet<(Instant, usize)>,
     pub(super) refusals: RateLimit,
+    /// The links to peers with a key.
+    pub(super) by_key: Vec<Option<usize>>,
 }
 
 impl LinkSet {
@@ -101,6 +103,7 @@ impl LinkSet {
             strangers: VecDeque::new(),
             timers: BTreeSet::new(),
             refusals: RateLimit::new(50, Duration::from_millis(20)),
+            by_key: Vec::new(),
         }
     }
 
@@ -129,8 +132,11 @@ impl LinkSet {
         self.by_peer.insert(peer.clone(), index);
         self.shared.links = self.by_peer.len();
         self.slots.resize_with(self.slots.len().max(index + 1), || None);
-        let link = Link::new(spec, peer, now);
+        let mut link = Link::new(spec, peer, now);
+        link.secure = self.shared.guard.as_ref().and_then(|guard| guard.peer(&link.peer));
+        let secure = link.secure;
         self.slots[index] = Some(Slot { link, timer: None, addresses: [None; 2] });
+        self.note_key(index, secure);
         Some(())
     }
 
@@ -220,7 +226,8 @@ impl LinkSet {
     pub fn deadline(&self) -> Option<Instant> {
         let stranger = self.strangers.front().map(|(since, _)| *since + self.shared.timing.dead_after);
         let timer = self.timers.first().map(|(at, _)| *at);
-        [stranger, timer].into_iter().flatten().min()
+        let keys = self.shared.guard.as_ref().and_then(|guard| guard.deadline());
+        [stranger, timer, keys].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -231,6 +238,10 @@ impl LinkSet {
             self.with(index, now, |link, cx| link.on_time(cx));
         }
         self.expire_strangers(now);
+        if let Some(guard) = &mut self.shared.guard {
+            guard.on_time(now);
+            self.shared.transmit();
+        }
     }
 
     /// What to do next.
@@ -245,7 +256,8 @@ impl LinkSet {
     /// All links, ordered by their ends.
     pub fn status(&self, now: Instant) -> Vec<LinkStatus> {
         let backoff = self.shared.timing.backoff_last;
-        let status = |slot: &Slot| status::of(&slot.link, backoff, now);
+        let guard = self.shared.guard.as_deref();
+        let status = |slot: &Slot| status::of(&slot.link, guard, backoff, now);
         let mut all: Vec<LinkStatus> = self.slots.iter().flatten().map(status).collect();
         all.sort_by_cached_key(|status| status.link.id());
         all
@@ -258,7 +270,8 @@ impl LinkSet {
 
     /// The state of the link at `index`.
     pub fn state(&self, index: usize, now: Instant) -> Option<PortState> {
-        self.slot(index).map(|link| status::of(link, self.shared.timing.backoff_last, now).state)
+        let (guard, backoff) = (self.shared.guard.as_deref(), self.shared.timing.backoff_last);
+        self.slot(index).map(|link| status::of(link, guard, backoff, now).state)
     }
 
     fn take_away(&mut self, index: usize, reason: CloseReason, now: Instant) {
@@ -266,6 +279,9 @@ impl LinkSet {
         if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
             self.by_peer.remove(&slot.link.peer);
             self.shared.links = self.by_peer.len();
+            self.by_key.iter_mut().for_each(|link| {
+                link.take_if(|link| *link == index);
+            });
         }
     }
 

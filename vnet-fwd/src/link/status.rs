@@ -6,13 +6,14 @@ use vnet_core::LinkKind;
 use vnet_core::control::{LinkStatus, PortState};
 
 use super::machine::Link;
+use crate::secure::Guard;
 
 /// The status of a link at `now`. Tries follow each other by `backoff` at most.
-pub(super) fn of(link: &Link, backoff: Duration, now: Instant) -> LinkStatus {
+pub(super) fn of(link: &Link, guard: Option<&Guard>, backoff: Duration, now: Instant) -> LinkStatus {
     let up = link.session.is_some();
     let state = PortState {
         up,
-        why: if up { String::new() } else { why(link, backoff, now) },
+        why: if up { String::new() } else { why(link, guard, backoff, now) },
         for_ms: now.saturating_duration_since(link.changed).as_millis() as u64,
     };
     let current = link.path().and_then(|path| path.address());
@@ -28,11 +29,18 @@ pub(super) fn of(link: &Link, backoff: Duration, now: Instant) -> LinkStatus {
         sent_bytes: counters.sent_bytes,
         send_errors: counters.send_errors,
         times_up: link.times_up,
+        encryption: encryption(link, guard).to_owned(),
     }
 }
 
+fn encryption(link: &Link, guard: Option<&Guard>) -> &'static str {
+    let Some(guard) = guard else { return "none" };
+    let session = link.secure.and_then(|peer| guard.session(peer));
+    session.map_or("", |session| session.cipher.name())
+}
+
 /// Why it is down: what took it down, what is being tried, and what came of it.
-fn why(link: &Link, backoff: Duration, now: Instant) -> String {
+fn why(link: &Link, guard: Option<&Guard>, backoff: Duration, now: Instant) -> String {
     // What the last two tries brought; older than that is over.
     let recent = |news: &Option<(Instant, String)>| {
         news.clone().filter(|(at, _)| now.saturating_duration_since(*at) <= backoff * 2).map(|(_, text)| text)
@@ -53,6 +61,10 @@ fn why(link: &Link, backoff: Duration, now: Instant) -> String {
         (Some(address), Some(seconds)) => format!("no answer from {address} for {seconds:.1} s"),
     });
     parts.extend(error);
+    parts.extend(recent(&link.mismatch));
+    let complaint = guard.zip(link.secure).and_then(|(guard, peer)| guard.complaint(peer));
+    let complaint = complaint.map(|(at, text)| (at, format!("{} is refused: {text}", link.peer)));
+    parts.extend(recent(&complaint));
     parts.extend(refusal.map(|text| format!("{} says: {text}", link.peer)));
     parts.join("; ")
 }

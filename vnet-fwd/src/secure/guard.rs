@@ -1,6 +1,7 @@
 //! All encryption of one daemon: whose message it is, with which keys, and when
 //! there have to be new ones.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -39,6 +40,13 @@ impl Default for SecureOptions {
 /// A peer on the allow-list of a [`Guard`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub(super) u32);
+
+impl PeerId {
+    /// A small number that no other peer has.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,7 +138,7 @@ pub struct Guard {
     /// The last time that this end was told of.
     clock: Instant,
     /// When the first timer is due; `None`: it has to be worked out.
-    deadline: Option<Option<Instant>>,
+    deadline: Cell<Option<Option<Instant>>>,
 }
 
 impl Guard {
@@ -166,7 +174,7 @@ impl Guard {
             origin: now,
             stamped: 0,
             clock: now,
-            deadline: Some(None),
+            deadline: Cell::new(Some(None)),
         }
     }
 
@@ -208,7 +216,7 @@ impl Guard {
         {
             self.by_key.remove(&peer.key);
             peer.indexes().for_each(|index| self.indexes.free(index));
-            self.deadline = None;
+            self.rearm();
         }
     }
 
@@ -241,6 +249,20 @@ impl Guard {
         self.get(peer)?.complaint
     }
 
+    /// Are there keys for some thousands of messages to this peer?
+    #[inline]
+    pub fn is_ready(&self, peer: PeerId) -> bool {
+        self.get(peer).is_some_and(Peer::is_ready)
+    }
+
+    /// Forgets the handshake that the peer has begun last, if it hasn't been
+    /// answered.
+    pub fn abandon(&mut self, peer: PeerId) {
+        if let Some(peer) = self.get_mut(peer) {
+            peer.pending = None;
+        }
+    }
+
     /// Seals a message for `peer` in place: what is between the first
     /// [`SEAL_FRONT`] and the last [`SEAL_BACK`] bytes of `packet`, which is at
     /// least that long.
@@ -253,7 +275,7 @@ impl Guard {
         if session.sealed() == self.options.rekey_after_messages {
             let pause = super::peer::FIRST_PAUSE;
             peer.rekey = Some((self.clock, pause));
-            self.deadline = None;
+            self.rearm();
         }
         Ok(())
     }
@@ -275,10 +297,12 @@ impl Guard {
     }
 
     /// When [`Guard::on_time`] wants to be called.
-    pub fn deadline(&mut self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let ages = self.ages;
         let due = || self.peers.iter().flatten().filter_map(|peer| peer.deadline(ages)).min();
-        *self.deadline.get_or_insert_with(due)
+        let deadline = self.deadline.get().unwrap_or_else(due);
+        self.deadline.set(Some(deadline));
+        deadline
     }
 
     /// Destroys keys that are too old, and agrees on new ones.
@@ -302,7 +326,7 @@ impl Guard {
                 let _ = self.greet(PeerId(at as u32), path, &[], now);
             }
         }
-        self.deadline = None;
+        self.rearm();
     }
 
     #[inline]
@@ -322,7 +346,7 @@ impl Guard {
             let free = peer.promote(session, self.ages);
             let free = free.into_iter().chain(peer.handshake.take().map(|handshake| handshake.index));
             free.for_each(|index| self.indexes.free(index));
-            self.deadline = None;
+            self.deadline.set(None);
         }
         let newest = newest && is(&peer.current);
         if newest {
@@ -356,6 +380,6 @@ impl Guard {
 
     /// Timers have changed.
     pub(super) fn rearm(&mut self) {
-        self.deadline = None;
+        self.deadline.set(None);
     }
 }

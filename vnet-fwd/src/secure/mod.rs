@@ -33,6 +33,7 @@ mod cookie;
 mod guard;
 mod handshake;
 mod indexes;
+mod introduction;
 mod keys;
 mod noise;
 mod peer;
@@ -42,5 +43,6 @@ mod wire;
 
 pub use cipher::{Cipher, Ciphers};
 pub use guard::{Guard, NoKeys, Opened, PeerId, Rejected, SecureOptions, SessionInfo};
+pub use introduction::IntroductionKey;
 pub use keys::PrivateKey;
 pub use wire::{SEAL_BACK, SEAL_FRONT, is_encrypted};

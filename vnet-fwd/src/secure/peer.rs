@@ -76,6 +76,9 @@ pub(super) struct Ages {
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
+/// So many messages before the last a session takes no new batch.
+const RESERVE: u32 = 1 << 16;
+
 /// How many sessions are kept for what is under way.
 const MAX_PREVIOUS: usize = 3;
 
@@ -111,6 +114,12 @@ impl Peer {
             Some(session) => Some(session),
             None => self.next.as_deref_mut(),
         }
+    }
+
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        let session = self.current.as_ref().or(self.next.as_ref());
+        session.is_some_and(|session| session.sealed() < u32::MAX - RESERVE)
     }
 
     /// The session that this end calls `index`.

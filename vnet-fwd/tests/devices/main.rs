@@ -15,7 +15,7 @@ use vnet_core::{
     Action, Destination, EdgeRef, HostName, InterfaceName, Link, LinkKind, MacAddr, NetworkId, Rule, Source,
 };
 use vnet_fwd::channel::{self, ChannelEnd};
-use vnet_fwd::{DataPlane, DataPlaneConfig, PlaneError};
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption, PlaneError};
 
 const NET: NetworkId = NetworkId(0);
 /// Far more than anything here takes, for machines that are busy with other things.
@@ -46,7 +46,7 @@ fn everything_to(action: Action) -> Rule {
 fn start(n: usize) -> DataPlane {
     let bind = Some("127.0.0.1:0".parse().unwrap());
     let config = DataPlaneConfig { bind, incarnation: n as u64, ..DataPlaneConfig::new(host(n)) };
-    DataPlane::start(config).unwrap()
+    DataPlane::start(DataPlaneConfig { encryption: Encryption::None, ..config }).unwrap()
 }
 
 fn status(plane: &DataPlane) -> InterfaceStatus {

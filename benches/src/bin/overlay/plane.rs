@@ -9,7 +9,7 @@ use vnet_core::control::{InterfaceSpec, LinkSpec, PortKind};
 use vnet_core::{
     Action, Destination, EdgeRef, HostName, InterfaceName, Link, LinkKind, NetworkId, Rule, Source,
 };
-use vnet_fwd::{DataPlane, DataPlaneConfig, OffloadSwitches};
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption, OffloadSwitches};
 
 /// What a host's data plane is started with.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &PlaneArgs) -> anyhow::Result<()> {
         incarnation: u64::from(std::process::id()),
         offloads,
         cache_capacity: args.cache,
+        encryption: Encryption::None,
         ..DataPlaneConfig::new(name.clone())
     })?;
     let network = NetworkId(1);
