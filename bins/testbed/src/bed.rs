@@ -10,7 +10,7 @@ use vlab::{Lab, LabSpec, Machine, Process, STATE_DIR};
 use vnet_core::control::{InterfaceSpec, Request};
 use vnet_core::generate::{Overlay, VmSpec};
 use vnet_core::shape::Shape;
-use vnet_core::{Host, HostName, InterfaceName, NetworkId, Topology, UserName};
+use vnet_core::{Host, HostName, InterfaceName, NetworkId, PublicKey, Topology, UserName};
 use vnetd::client::{Address, Client};
 
 use crate::error::Error;
@@ -37,6 +37,8 @@ pub struct Testbed {
     places: BTreeMap<InterfaceName, HostName>,
     /// Further arguments for daemons.
     flags: Vec<String>,
+    /// Known once the Proxy runs.
+    proxy_key: Option<PublicKey>,
 }
 
 impl Testbed {
@@ -73,10 +75,12 @@ impl Testbed {
         };
         let places = BTreeMap::new();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut bed = Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places, flags };
+        let mut bed =
+            Self { daemons: BTreeMap::new(), lab, proxy: proxy.clone(), places, flags, proxy_key: None };
         // The Proxy first, so that the others need not try twice.
         bed.start_daemon(&proxy)?;
         bed.wait_for_socket(&proxy)?;
+        bed.proxy_key = bed.client()?.peers(None)?.0;
         let names: Vec<HostName> = bed.lab.hosts().iter().map(|host| host.name().clone()).collect();
         for name in names.iter().filter(|name| **name != proxy) {
             bed.start_daemon(name)?;
@@ -204,8 +208,12 @@ impl Testbed {
         if *host == self.proxy {
             flag("--proxy", "true".into());
             flag("--control-tcp", format!("{proxy}:{CONTROL_PORT}"));
+            arguments.push("--introduce".into());
         } else {
             flag("--proxy", format!("{proxy}:{CONTROL_PORT}"));
+            if let Some(key) = self.proxy_key {
+                flag("--proxy-key", key.to_string());
+            }
         }
         arguments.extend(self.flags.iter().cloned());
         let process = machine.spawn_logged(&mut Role::Daemon.command(arguments), "vnetd")?;

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Link(command::link::Options),
     Rule(command::rule::Options),
     Interface(command::interface::Options),
+    Peer(command::peer::Options),
+    Keygen(command::keygen::Options),
     Bound(command::bound::Options),
     Status(command::status::Options),
     Traffic(command::traffic::Options),

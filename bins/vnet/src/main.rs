@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         Command::Link(options) => command::link::run(&global, options),
         Command::Rule(options) => command::rule::run(&global, options),
         Command::Interface(options) => command::interface::run(&global, options),
+        Command::Peer(options) => command::peer::run(&global, options),
+        Command::Keygen(options) => command::keygen::run(&global, options),
         Command::Bound(options) => command::bound::run(&global, &options),
         Command::Status(options) => command::status::run(&global, &options),
         Command::Traffic(options) => command::traffic::run(&global, &options),

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use vnet_core::{HostName, LinkKind};
+use vnet_core::{HostName, LinkKind, PublicKey};
 
-use crate::config::{self, ClockError, Config, ConfigError, Role};
+use crate::config::{self, ClockError, Config, ConfigError, Encryption, Role};
 use crate::io::{log, runtime};
 
 /// Run a VNET daemon
@@ -44,6 +44,23 @@ struct Flags {
     /// The data address of a daemon (repeat for more)
     #[arg(long = "peer", value_name = "NAME=HOST:PORT", value_parser = parse_peer)]
     peers: Vec<(HostName, String)>,
+    /// Encrypt links, or leave them plain
+    #[arg(long, value_name = "noise|none")]
+    encryption: Option<LinkEncryption>,
+    /// The file with this daemon's private key; made if it isn't there
+    /// [default: private.key in the state directory]
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// The Proxy's public key: believe the Proxy what the keys of others are
+    #[arg(long, value_name = "KEY")]
+    proxy_key: Option<PublicKey>,
+    /// As the Proxy: take in every daemon with a new name, keep to its key, and
+    /// tell the daemons each other's keys
+    #[arg(long)]
+    introduce: bool,
+    /// The public key of a daemon that links may be had with (repeat for more)
+    #[arg(long = "peer-key", value_name = "NAME=KEY", value_parser = parse_peer_key)]
+    peer_keys: Vec<(HostName, PublicKey)>,
     /// Never look up host names in the DNS
     #[arg(long)]
     no_dns: bool,
@@ -75,9 +92,13 @@ struct Flags {
 
 const EXAMPLES: &str = "\
 Examples:
-  vnetd --name proxy --proxy true --control-tcp 0.0.0.0:7701
-  vnetd --name host-a --proxy proxy.example.org:7701
+  vnetd --name proxy --proxy true --control-tcp 0.0.0.0:7701 --introduce
+  vnetd --name host-a --proxy proxy.example.org:7701 --proxy-key KEY
   vnetd --config /etc/vnetd.toml --check
+
+Links are encrypted; a daemon makes its key when it starts for the first time.
+`vnet peer list proxy` shows the Proxy's KEY. Without --introduce and --proxy-key,
+`vnet peer add` tells each daemon the keys of the others.
 
 SIGHUP reads the configuration file again; SIGTERM stops the daemon. RUST_LOG
 sets what is logged (error, warn, info, debug, trace).";
@@ -86,6 +107,12 @@ sets what is logged (error, warn, info, debug, trace).";
 enum StarLink {
     Udp,
     Tcp,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LinkEncryption {
+    Noise,
     None,
 }
 
@@ -145,6 +172,15 @@ impl Flags {
             None => {}
         }
         config.peers.extend(flags.peers);
+        match flags.encryption {
+            Some(LinkEncryption::Noise) => config.encryption = Encryption::Noise,
+            Some(LinkEncryption::None) => config.encryption = Encryption::None,
+            None => {}
+        }
+        config.private_key = flags.private_key.or(config.private_key);
+        config.proxy_key = flags.proxy_key.or(config.proxy_key);
+        config.introduce |= flags.introduce;
+        config.peer_keys.extend(flags.peer_keys);
         config.dns &= !flags.no_dns;
         config.state_dir = flags.state_dir.or(config.state_dir).filter(|_| !flags.ephemeral);
         config.metrics = flags.metrics.or(config.metrics);
@@ -182,4 +218,11 @@ fn parse_peer(text: &str) -> Result<(HostName, String), String> {
     let (name, address) = text.split_once('=').ok_or("write the peer as NAME=HOST:PORT")?;
     config::check_host_port(address)?;
     Ok((name.parse().map_err(|error: vnet_core::name::NameError| error.to_string())?, address.to_owned()))
+}
+
+fn parse_peer_key(text: &str) -> Result<(HostName, PublicKey), String> {
+    // A key may end with `=`, too.
+    let (name, key) = text.split_once('=').ok_or("write the key as NAME=KEY")?;
+    let name = name.parse().map_err(|error: vnet_core::name::NameError| error.to_string())?;
+    Ok((name, key.parse().map_err(|error: vnet_core::key::KeyError| error.to_string())?))
 }

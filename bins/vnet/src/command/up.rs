@@ -33,6 +33,10 @@ Examples:
 
 In a command, {user} and {host} stand for those of the description, and
 {daemon} for the shell command that starts vnetd there in the background.
+Links are encrypted: each daemon makes a key, and the Proxy introduces them to each
+other. On other machines they take the key that the Proxy shows at its control
+address for the Proxy's: on a network that isn't trusted, start them by hand.
+
 `vnet down` stops the daemons again.")]
 pub(crate) struct Options {
     /// The description; `-` reads standard input
@@ -79,7 +83,7 @@ struct Up {
 pub(crate) fn run(global: &Global, options: Options) -> Result<()> {
     let topology = input::read_topology(&options.file)?;
     let proxy = choose_proxy(&topology, options.proxy.as_ref())?;
-    let launcher = Launcher::new(&options, &topology, proxy)?;
+    let mut launcher = Launcher::new(&options, &topology, proxy)?;
     let deadline = Instant::now() + options.within;
 
     let mut started = Vec::new();
@@ -97,6 +101,7 @@ pub(crate) fn run(global: &Global, options: Options) -> Result<()> {
     if !status.is_proxy || status.host != proxy.machine {
         bail!("{} is the daemon of {}, not the Proxy {}", launcher.control, status.host, proxy.machine);
     }
+    launcher.proxy_key = client.peers(None)?.0;
     let present: Vec<HostName> = status.daemons.into_iter().map(|daemon| daemon.host).collect();
     let absent = topology
         .hosts

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use vnet_core::HostName;
 use vnet_core::control::{
-    Body, DaemonStatus, Decoder, Envelope, InterfaceStatus, LinkStatus, PathStatus, Reply, Request, Response,
-    RuleStatus, TrafficView, encode,
+    Body, DaemonStatus, Decoder, Envelope, InterfaceStatus, LinkStatus, PathStatus, PeerKey, Reply, Request,
+    Response, RuleStatus, TrafficView, encode,
 };
 use vnet_core::network::NetworkId;
+use vnet_core::{HostName, PublicKey};
 
 use stream::Stream;
 
@@ -230,6 +230,18 @@ impl Client {
         match self.call(target, Request::ListInterfaces)? {
             Reply::Interfaces(interfaces) => Ok(interfaces),
             _ => Err(self.unexpected(target, "a request for its interfaces")),
+        }
+    }
+
+    /// The key of `target`, if its links are encrypted, and the daemons that may
+    /// have links with it.
+    pub fn peers(
+        &mut self,
+        target: Option<&HostName>,
+    ) -> Result<(Option<PublicKey>, Vec<PeerKey>), ClientError> {
+        match self.call(target, Request::ListPeers)? {
+            Reply::Peers { own, peers } => Ok((own, peers)),
+            _ => Err(self.unexpected(target, "a request for its peers")),
         }
     }
 

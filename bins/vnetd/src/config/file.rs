@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use vnet_core::{HostName, LinkKind};
+use vnet_core::{HostName, LinkKind, PublicKey};
 
 use super::tables::{InterfaceTable, LimitsTable, LinkTable, RuleTable, TimingTable, VttifTable};
-use super::{Config, Role};
+use super::{Config, Encryption, Role};
 
 /// The longest configuration file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -131,7 +131,12 @@ struct File {
     proxy: Option<Spanned<Proxy>>,
     star_link: Option<StarLink>,
     #[serde(default)]
-    peers: BTreeMap<HostName, Spanned<String>>,
+    peers: BTreeMap<HostName, Spanned<Peer>>,
+    encryption: Option<LinkEncryption>,
+    private_key: Option<PathBuf>,
+    proxy_key: Option<PublicKey>,
+    #[serde(default)]
+    introduce: bool,
     dns: Option<bool>,
     state_dir: Option<PathBuf>,
     #[serde(default)]
@@ -157,10 +162,15 @@ impl File {
     fn check(self, name: HostName) -> Result<Config, Problem> {
         let default = Config::with_default_paths(name);
         let state_dir = if self.ephemeral { None } else { self.state_dir.or(default.state_dir) };
-        let mut peers = BTreeMap::new();
-        for (host, address) in self.peers {
-            check_host_port(address.get_ref()).map_err(|message| Problem::new(address.span(), message))?;
-            peers.insert(host, address.into_inner());
+        let (mut peers, mut peer_keys) = (BTreeMap::new(), BTreeMap::new());
+        for (host, peer) in self.peers {
+            let span = peer.span();
+            let (address, key) = peer.into_inner().parts();
+            if let Some(address) = address {
+                check_host_port(&address).map_err(|message| Problem::new(span, message))?;
+                peers.insert(host.clone(), address);
+            }
+            peer_keys.extend(key.map(|key| (host, key)));
         }
         let interfaces = check_all(self.interfaces, InterfaceTable::check)?;
         let links = check_all(self.links, |table| table.check(&default.name))?;
@@ -178,6 +188,11 @@ impl File {
             },
             star_link: self.star_link.map_or(default.star_link, StarLink::kind),
             peers,
+            encryption: self.encryption.map_or(default.encryption, LinkEncryption::choice),
+            private_key: self.private_key,
+            proxy_key: self.proxy_key,
+            introduce: self.introduce,
+            peer_keys,
             dns: self.dns.unwrap_or(default.dns),
             interfaces,
             links,
@@ -235,6 +250,45 @@ impl Proxy {
             Self::Is(true) => Ok(Role::Proxy),
             Self::Is(false) => Ok(Role::Alone),
             Self::At(address) => check_host_port(&address).map(|()| Role::Member { proxy: address }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected an address, `host:port`, or a table with `address` and `key`")]
+enum Peer {
+    At(String),
+    Known(KnownPeer),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct KnownPeer {
+    address: Option<String>,
+    key: Option<PublicKey>,
+}
+
+impl Peer {
+    fn parts(self) -> (Option<String>, Option<PublicKey>) {
+        match self {
+            Self::At(address) => (Some(address), None),
+            Self::Known(KnownPeer { address, key }) => (address, key),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LinkEncryption {
+    Noise,
+    None,
+}
+
+impl LinkEncryption {
+    fn choice(self) -> Encryption {
+        match self {
+            Self::Noise => Encryption::Noise,
+            Self::None => Encryption::None,
         }
     }
 }

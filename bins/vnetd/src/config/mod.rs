@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
-use vnet_core::{HostName, LinkKind};
+use vnet_core::{HostName, LinkKind, PublicKey};
 
 pub use file::{ConfigError, load, parse};
 pub(crate) use file::{check_host_port, load_as};
@@ -55,6 +55,20 @@ pub struct Config {
     /// Data addresses of other daemons, `host:port`; they outweigh what the
     /// Proxy says.
     pub peers: BTreeMap<HostName, String>,
+    /// Whether links are encrypted.
+    pub encryption: Encryption,
+    /// The file with this daemon's private key, which is made if it isn't there;
+    /// `None`: `private.key` in the state directory, or a new key for each run of
+    /// a daemon without one.
+    pub private_key: Option<PathBuf>,
+    /// The Proxy's public key: a daemon that knows it believes the Proxy what the
+    /// keys of others are.
+    pub proxy_key: Option<PublicKey>,
+    /// On the Proxy: take in every daemon that registers with a name that is new,
+    /// keep to its key from then on, and tell the daemons each other's keys.
+    pub introduce: bool,
+    /// Public keys of other daemons: who may have links with this one.
+    pub peer_keys: BTreeMap<HostName, PublicKey>,
     /// Whether to look up hosts in the DNS when nothing else knows them.
     pub dns: bool,
     /// Interfaces to open at the first start.
@@ -102,6 +116,16 @@ impl ClockError {
         let drift = i128::from(ns) * i128::from(self.fast_ppm) / 1_000_000;
         (i128::from(ns) + drift + self.ahead.as_nanos() as i128) as u64
     }
+}
+
+/// Whether links are encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// They are, and come up with daemons only whose key is known.
+    #[default]
+    Noise,
+    /// They are not, whoever is at the other end.
+    None,
 }
 
 /// The part of a daemon in the star.
@@ -157,6 +181,8 @@ pub struct Timing {
     pub resolve_interval: Duration,
     /// The configuration bound of a new daemon (see the `bound` primitive).
     pub configuration_bound: Duration,
+    /// The keys of an encrypted link are renewed after this long.
+    pub rekey_after: Duration,
 }
 
 impl Default for Timing {
@@ -170,6 +196,7 @@ impl Default for Timing {
             relay_timeout: Duration::from_secs(5),
             resolve_interval: Duration::from_secs(2),
             configuration_bound: Duration::from_millis(200),
+            rekey_after: Duration::from_secs(120),
         }
     }
 }
@@ -214,6 +241,11 @@ impl Config {
             role: Role::Alone,
             star_link: Some(LinkKind::Udp),
             peers: BTreeMap::new(),
+            encryption: Encryption::default(),
+            private_key: None,
+            proxy_key: None,
+            introduce: false,
+            peer_keys: BTreeMap::new(),
             dns: true,
             interfaces: Vec::new(),
             links: Vec::new(),
@@ -252,6 +284,14 @@ impl Config {
             problems.push(format!("`traffic-rate` is {rate}; it must be above 0 and at most 1000 (Hz)"));
         } else if let Err(error) = self.vttif_parameters(self.timing.configuration_bound).validate() {
             problems.push(error.to_string());
+        }
+        if self.introduce && self.role != Role::Proxy {
+            problems.push("`introduce` is for the Proxy; other daemons need its key, `proxy-key`".to_owned());
+        }
+        if self.encryption == Encryption::None && (self.introduce || self.proxy_key.is_some()) {
+            problems.push(
+                "`encryption` is `none`, so that `introduce` and `proxy-key` have no meaning".to_owned(),
+            );
         }
         for spec in &self.links {
             let link = &spec.link;

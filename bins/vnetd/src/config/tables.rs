@@ -138,6 +138,7 @@ pub(super) struct TimingTable {
     relay_timeout: Option<Span>,
     resolve_interval: Option<Span>,
     configuration_bound: Option<Span>,
+    rekey_after: Option<Span>,
 }
 
 impl TimingTable {
@@ -153,6 +154,7 @@ impl TimingTable {
             relay_timeout: or(self.relay_timeout, default.relay_timeout),
             resolve_interval: or(self.resolve_interval, default.resolve_interval),
             configuration_bound: or(self.configuration_bound, default.configuration_bound),
+            rekey_after: or(self.rekey_after, default.rekey_after),
         }
     }
 }

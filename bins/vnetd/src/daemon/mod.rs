@@ -2,6 +2,7 @@
 
 mod addresses;
 mod handle;
+mod keys;
 mod paths;
 mod registry;
 mod reload;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use vnet_fwd::DataPlane;
+use vnet_fwd::{DataPlane, PrivateKey};
 
 use crate::config::Config;
 use crate::control::connection::{Ends, FromConnection, Socket, Unfinished};
@@ -72,6 +73,8 @@ pub(crate) struct Daemon {
     problems: Vec<String>,
 
     plane: DataPlane,
+    /// `None`: links are plain.
+    private_key: Option<PrivateKey>,
     addresses: Addresses,
     traffic: Traffic,
     paths: Paths,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use vnet_core::HostName;
 use vnet_core::control::PeerAddress;
+use vnet_core::{HostName, PublicKey};
+use vnet_fwd::secure::IntroductionKey;
 
 use crate::control::router::ConnectionId;
 
@@ -14,11 +16,13 @@ pub(crate) struct Registry {
     daemons: BTreeMap<HostName, Registered>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Registered {
     pub(super) connection: ConnectionId,
     pub(super) address: SocketAddr,
     pub(super) incarnation: u64,
+    /// The key that it has proved to have.
+    pub(super) key: Option<(PublicKey, Arc<IntroductionKey>)>,
 }
 
 impl Registry {
@@ -31,6 +35,15 @@ impl Registry {
     pub(super) fn remove(&mut self, host: &HostName, connection: ConnectionId) -> bool {
         let ours = self.daemons.get(host).is_some_and(|daemon| daemon.connection == connection);
         ours && self.daemons.remove(host).is_some()
+    }
+
+    pub(super) fn get_mut(&mut self, host: &HostName) -> Option<&mut Registered> {
+        self.daemons.get_mut(host)
+    }
+
+    /// All that are registered.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&HostName, &Registered)> {
+        self.daemons.iter()
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = PeerAddress> {

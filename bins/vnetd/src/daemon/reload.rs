@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use vnet_core::control::{ErrorKind, Request};
+use vnet_core::control::{ErrorKind, PeerKey, Request};
+use vnet_core::{HostName, PublicKey};
 
 use super::Daemon;
 use crate::config::{Config, ConfigError, Role};
@@ -50,6 +51,9 @@ impl Daemon {
         self.config.control_tcp = old.control_tcp;
         self.config.state_dir = old.state_dir;
         self.config.metrics = old.metrics;
+        self.config.encryption = old.encryption;
+        self.config.private_key = old.private_key;
+        self.config.timing.rekey_after = old.timing.rekey_after;
         if is_proxy(&old.role) != is_proxy(&self.config.role) {
             self.config.role = old.role;
         }
@@ -108,7 +112,10 @@ fn wanted(config: &Config) -> Vec<Request> {
     let interfaces = config.interfaces.iter().cloned().map(Request::AddInterface);
     let links = config.links.iter().cloned().map(Request::AddLink);
     let rules = config.rules.iter().cloned().map(Request::AddRule);
-    interfaces.chain(links).chain(rules).collect()
+    let key =
+        |(host, key): (&HostName, &PublicKey)| PeerKey { host: host.clone(), key: *key, introduced: false };
+    let keys = config.peer_keys.iter().map(key).map(Request::AllowPeer);
+    keys.chain(interfaces).chain(links).chain(rules).collect()
 }
 
 fn opposite(request: &Request) -> Request {
@@ -116,6 +123,7 @@ fn opposite(request: &Request) -> Request {
         Request::AddInterface(spec) => Request::DeleteInterface(spec.name.clone()),
         Request::AddLink(spec) => Request::DeleteLink(spec.link.id()),
         Request::AddRule(entry) => Request::DeleteRule(entry.clone()),
+        Request::AllowPeer(peer) => Request::ForbidPeer(peer.host.clone()),
         // The configuration asks for nothing else.
         other => other.clone(),
     }
@@ -134,6 +142,9 @@ fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
         ("proxy", is_proxy(&old.role) != is_proxy(&new.role)),
         ("state-dir", old.state_dir != new.state_dir),
         ("metrics", old.metrics != new.metrics),
+        ("encryption", old.encryption != new.encryption),
+        ("private-key", old.private_key != new.private_key),
+        ("rekey-after", old.timing.rekey_after != new.timing.rekey_after),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

@@ -70,6 +70,8 @@ impl Daemon {
             | Request::SetConfigurationBound(_)
             | Request::AddInterface(_)
             | Request::DeleteInterface(_)
+            | Request::AllowPeer(_)
+            | Request::ForbidPeer(_)
             | Request::PrepareRules { .. }
             | Request::CommitRules { .. }
             | Request::RetireRules { .. } => self.change(&request).map(|()| Reply::Done),
@@ -80,6 +82,10 @@ impl Daemon {
                 links.retain(|link| !link.state.up);
                 Ok(Reply::Links(links))
             }
+            Request::ListPeers => Ok(Reply::Peers {
+                own: self.plane.public_key().map_err(refused)?,
+                peers: self.state.keys.values().cloned().collect(),
+            }),
             Request::ListRules => Ok(Reply::Rules(self.plane.rules().map_err(refused)?)),
             Request::Status => self.status(now).map(|status| Reply::Status(Box::new(status))),
             Request::Traffic => {
@@ -141,6 +147,8 @@ impl Daemon {
     /// Has the data plane do what `request` says.
     pub(super) fn enact(&mut self, request: &Request) -> Result<(), PlaneError> {
         match request {
+            Request::AllowPeer(peer) => self.plane.allow(&peer.host, peer.key)?,
+            Request::ForbidPeer(host) => self.plane.forbid(host)?,
             Request::AddLink(spec) => {
                 let peer = self.link_peer(spec);
                 self.plane.add_link(LinkSpec { link: spec.link.clone(), peer })?;
@@ -200,6 +208,7 @@ impl Daemon {
     fn notice(&mut self, from: ConnectionId, notice: Notice, now: Instant) {
         match notice {
             Notice::Heartbeat => {}
+            Notice::Introduce(introduction) => self.introduced(from, &introduction),
             Notice::Peer(peer) if self.router.is_proxy(from) => self.learn(&[peer], now),
             Notice::Traffic(report) if self.router.daemon_on(from) == Some(&report.host) => {
                 self.traffic_report(&report, now);

@@ -40,7 +40,7 @@ impl Daemon {
             return refuse(ErrorKind::Invalid, "daemons register over TCP, which shows their address".into());
         };
         let address = SocketAddr::new(ends.peer, data_port);
-        let registered = Registered { connection: from, address, incarnation };
+        let registered = Registered { connection: from, address, incarnation, key: None };
         match self.registry.insert(host.clone(), registered) {
             None => self.note("session", || format!("{host} registered, its links end at {address}")),
             Some(old) if old.incarnation == incarnation => {
@@ -121,6 +121,7 @@ impl Daemon {
                     Ok(record) => self.send(connection, &record),
                     Err(error) => self.close(connection, error.to_string()),
                 }
+                self.introduce_self(connection);
             }
         }
     }
@@ -138,6 +139,7 @@ impl Daemon {
                 self.proxy = Some(proxy.clone());
                 self.note("proxy", || format!("registered with the Proxy {proxy}"));
                 self.learn(&daemons, now);
+                self.allow_proxy(&proxy);
                 self.add_star_link(&self.config.name.clone(), &proxy);
                 self.traffic.start_over(now);
             }

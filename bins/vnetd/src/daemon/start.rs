@@ -8,9 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{channel, unbounded_channel};
 use vnet_core::control::Request;
-use vnet_fwd::{DataPlane, DataPlaneConfig};
+use vnet_fwd::secure::SecureOptions;
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption, KeyFileError};
 
 use super::addresses::Addresses;
+use super::keys;
 use super::paths::Paths;
 use super::registry::Registry;
 use super::traffic::Traffic;
@@ -40,6 +42,9 @@ pub enum StartError {
     /// The state directory can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The private key can't be had.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// A control or metrics socket can't be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -85,9 +90,17 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
     let now = Instant::now();
     let incarnation = draw();
     let restored = restore(&config)?;
+    let private_key = keys::private_key(&config)?;
     let plane = DataPlane::start(DataPlaneConfig {
         bind: Some(config.data),
         incarnation,
+        encryption: match private_key.clone() {
+            None => Encryption::None,
+            Some(key) => {
+                let rekey_after = config.timing.rekey_after;
+                Encryption::Key(key, SecureOptions { rekey_after, ..SecureOptions::default() })
+            }
+        },
         measure_paths: config.inference,
         ..DataPlaneConfig::new(config.name.clone())
     })?;
@@ -138,6 +151,7 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
         journal: restored.journal,
         problems: restored.problems,
         plane,
+        private_key,
         addresses: Addresses::default(),
         router: Router::new(config.name.clone(), router),
         uplink,

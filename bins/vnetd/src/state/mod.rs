@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use vnet_core::control::{
-    ControlError, ErrorKind, InterfaceSpec, LinkSpec, PeerAddress, PortKind, Request, RuleEntry,
+    ControlError, ErrorKind, InterfaceSpec, LinkSpec, PeerAddress, PeerKey, PortKind, Request, RuleEntry,
 };
 use vnet_core::network::{NetworkId, RuleVersion};
 use vnet_core::{Action, HostName, InterfaceName, Link, LinkId, Rule};
@@ -27,6 +27,7 @@ pub(crate) struct State {
     pub(crate) networks: BTreeMap<NetworkId, RuleSets>,
     pub(crate) bound_ms: u64,
     pub(crate) peers: BTreeMap<HostName, SocketAddr>,
+    pub(crate) keys: BTreeMap<HostName, PeerKey>,
 }
 
 /// The rule sets of one network.
@@ -62,6 +63,7 @@ impl State {
             networks: BTreeMap::new(),
             bound_ms,
             peers: BTreeMap::new(),
+            keys: BTreeMap::new(),
         }
     }
 
@@ -94,6 +96,10 @@ impl State {
             Request::DeleteInterface(name) => needs(self.interfaces.contains_key(name), || {
                 format!("there is no interface {name} at {}", self.host)
             }),
+            Request::AllowPeer(peer) => self.check_key(peer),
+            Request::ForbidPeer(host) => {
+                needs(self.keys.contains_key(host), || format!("{} has no key of {host}", self.host))
+            }
             Request::PrepareRules { network, version, rules } => {
                 rules.iter().try_for_each(|rule| self.check_rule(rule))?;
                 if self.current(*network) != *version {
@@ -147,6 +153,14 @@ impl State {
             Request::DeleteInterface(name) => {
                 self.interfaces.remove(name);
             }
+            Request::AllowPeer(peer) => {
+                // A key belongs to one daemon.
+                self.keys.retain(|_, other| other.key != peer.key);
+                self.keys.insert(peer.host.clone(), peer.clone());
+            }
+            Request::ForbidPeer(host) => {
+                self.keys.remove(host);
+            }
             Request::PrepareRules { network, version, rules } => {
                 self.network(*network).sets.insert(*version, rules.iter().cloned().collect());
             }
@@ -161,6 +175,7 @@ impl State {
     /// The requests that turn a new state into this one, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         let mut requests = vec![Request::SetConfigurationBound(self.bound_ms)];
+        requests.extend(self.keys.values().cloned().map(Request::AllowPeer));
         requests.extend(self.interfaces.values().cloned().map(Request::AddInterface));
         requests.extend(self.links.values().cloned().map(Request::AddLink));
         for (&network, sets) in &self.networks {
@@ -191,6 +206,22 @@ impl State {
             ))),
             // A new address moves the link; no address leaves it where it is.
             Some(old) => Ok(Effect::of(spec.peer.is_some() && spec.peer != old.peer)),
+        }
+    }
+
+    fn check_key(&self, peer: &PeerKey) -> Result<Effect, ControlError> {
+        if peer.host == self.host {
+            return Err(invalid(format!("{} needs no key of its own on its list", self.host)));
+        }
+        match self.keys.get(&peer.host) {
+            Some(old) if old == peer => Ok(Effect::Nothing),
+            Some(old) if peer.introduced && old.key == peer.key => Ok(Effect::Nothing),
+            // The operator's word is stronger than the Proxy's.
+            Some(old) if peer.introduced && !old.introduced => Err(conflict(format!(
+                "{} has another key of {} from its operator: `vnet peer del {} {}` forgets that",
+                self.host, peer.host, self.host, peer.host
+            ))),
+            _ => Ok(Effect::Change),
         }
     }
 

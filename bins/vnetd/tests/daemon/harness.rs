@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use vnet_core::HostName;
+use vnet_fwd::PrivateKey;
 use vnetd::client::{Address, Client};
 
 /// Long enough for a machine that does many other things.
@@ -18,6 +19,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Overlay {
     pub(crate) dir: TempDir,
     net: [u8; 2],
+}
+
+/// The key of the Proxies of tests.
+pub(crate) fn proxy_key() -> PrivateKey {
+    PrivateKey::from_bytes([77; 32])
 }
 
 /// A daemon's process; killed when it is dropped.
@@ -51,14 +57,21 @@ impl Overlay {
     /// A Proxy named `proxy`.
     pub(crate) fn proxy(&self, more: &[&str]) -> Daemon {
         let registration = self.registration();
+        let key = self.dir.path().join("proxy.key");
+        if !key.exists() {
+            proxy_key().store(&key).unwrap();
+        }
+        let key = key.display().to_string();
         let flags = ["--proxy", "true", "--control-tcp", &registration];
+        let flags = [&flags, &["--introduce", "--private-key", &key][..]].concat();
         self.daemon("proxy", 1, &[&flags, more].concat())
     }
 
     /// A daemon that registers with the Proxy.
     pub(crate) fn member(&self, name: &str, z: u8, more: &[&str]) -> Daemon {
         let registration = self.registration();
-        self.daemon(name, z, &[&["--proxy", &registration], more].concat())
+        let key = proxy_key().public().to_string();
+        self.daemon(name, z, &[&["--proxy", &registration, "--proxy-key", &key], more].concat())
     }
 
     /// A daemon with these flags, at address number `z`.

@@ -5,6 +5,7 @@ mod apply;
 mod configuration;
 mod harness;
 mod journal;
+mod keys;
 mod limits;
 mod memory;
 mod metrics;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use vnet_core::{Host, Topology};
+use vnet_core::{Host, PublicKey, Topology};
 use vnetd::client::Address;
 use vnetd::config::default_control_socket;
 
@@ -22,6 +22,8 @@ pub(super) struct Launcher<'a> {
     registration: String,
     /// Where the client talks to the Proxy.
     pub(super) control: Address,
+    /// The Proxy's key, once it is known; `None`: links are plain.
+    pub(super) proxy_key: Option<PublicKey>,
 }
 
 enum Place {
@@ -49,7 +51,14 @@ impl<'a> Launcher<'a> {
                 .with_context(|| format!("can't make the directory {}", directory.display()))?;
             let control = Address::Unix(directory.join(format!("{}.sock", proxy.machine)));
             let registration = format!("{}:{port}", local_address(topology, proxy)?);
-            return Ok(Self { topology, proxy, place: Place::Here { directory }, registration, control });
+            return Ok(Self {
+                topology,
+                proxy,
+                place: Place::Here { directory },
+                registration,
+                control,
+                proxy_key: None,
+            });
         }
         let registration = format!("{}:{port}", proxy.machine);
         let command: Vec<String> = options.command.split_whitespace().map(str::to_owned).collect();
@@ -57,7 +66,7 @@ impl<'a> Launcher<'a> {
             bail!("the command `{}` has no {{daemon}}, so that it would start nothing", options.command);
         }
         let control = Address::Tcp(registration.clone());
-        Ok(Self { topology, proxy, place: Place::There { command }, registration, control })
+        Ok(Self { topology, proxy, place: Place::There { command }, registration, control, proxy_key: None })
     }
 
     /// Starts the daemon of `host` and doesn't wait for it.
@@ -138,8 +147,12 @@ impl<'a> Launcher<'a> {
             let port = self.registration.rsplit(':').next().unwrap_or_default();
             let ip = bind.rsplit_once(':').map_or("0.0.0.0", |(ip, _)| ip);
             flags.extend(["--proxy".into(), "true".into(), "--control-tcp".into(), format!("{ip}:{port}")]);
+            flags.push("--introduce".into());
         } else {
             flags.extend(["--proxy".into(), self.registration.clone()]);
+            if let Some(key) = self.proxy_key {
+                flags.extend(["--proxy-key".into(), key.to_string()]);
+            }
         }
         flags
     }
