@@ -1,8 +1,8 @@
 //! Paths worth trying again: per pair of hosts, the good ones that were met.
 //!
 //! A column pool, as in column generation: searches under changing loads find paths, and a
-//! walk combines them at the price of a look-up. In small networks the pool starts with the
-//! best of all simple paths.
+//! walk combines them at the price of a look-up. In tiny networks the pool starts with the
+//! best simple paths.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,9 @@ use crate::network::{NONE, Network};
 /// Paths that are kept per pair of hosts.
 const MOST: usize = 40;
 
-/// Up to so many hosts all simple paths are candidates: a complete network of eight has 1,957 per pair.
+/// Up to so many hosts simple paths are enumerated, those with few hops first, until there are enough.
 const TINY: usize = 8;
-const ALL: usize = 2000;
-
-/// Up to so many hosts those with few hops are: so many, about.
-const SMALL: usize = 40;
-const SOME: usize = 100;
+const ENOUGH: usize = 300;
 
 /// Edges in all pools together at most; then nothing is added.
 const TOTAL: usize = 4 << 20;
@@ -39,7 +35,7 @@ impl Pool {
 
     /// The paths between two different hosts, the most promising first.
     pub(crate) fn paths(&mut self, net: &Network, a: u32, b: u32) -> &[Box<[u32]>] {
-        if net.hosts <= SMALL && !self.paths.contains_key(&(a, b)) {
+        if net.hosts <= TINY && !self.paths.contains_key(&(a, b)) {
             let found = enumerate(net, a, b, self.toll);
             self.edges += found.iter().map(|path| path.len()).sum::<usize>();
             self.paths.insert((a, b), found);
@@ -65,18 +61,17 @@ impl Pool {
     }
 }
 
-/// The best simple paths from `a` to `b` by width less `toll` per hop.
+/// Good simple paths from `a` to `b` by width less `toll` per hop.
 fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Box<[u32]>> {
     let nothing = vec![0.0; net.capacity.len()];
     let mut walk =
         Walk { net, nothing, end: b, passed: vec![false; net.hosts], edges: vec![], found: vec![] };
-    let enough = if net.hosts <= TINY { ALL } else { SOME };
     // Deeper only while that isn't too much.
     for depth in 2..net.hosts.max(3) {
         let before = walk.found.len();
         walk.found.clear();
         walk.visit(a, f64::INFINITY, depth);
-        if walk.found.len() >= enough || (depth > 4 && walk.found.len() == before && before > 0) {
+        if walk.found.len() >= ENOUGH || (depth > 4 && walk.found.len() == before && before > 0) {
             break;
         }
     }
@@ -102,7 +97,7 @@ impl Walk<'_> {
             self.found.push((width, self.edges.clone()));
             return;
         }
-        if hops == 0 || self.found.len() >= ALL {
+        if hops == 0 || self.found.len() >= ENOUGH {
             return;
         }
         self.passed[at as usize] = true;
@@ -127,7 +122,7 @@ mod tests {
     use crate::generate::{Generate, NetworkShape};
 
     #[test]
-    fn small_networks_start_with_all_simple_paths_and_learn_no_path_twice() {
+    fn tiny_networks_start_with_all_simple_paths_and_learn_no_path_twice() {
         let what = Generate { hosts: 4, vms: 2, network: NetworkShape::Complete, ..Generate::default() };
         let net = Network::new(&what.problem().unwrap());
         let mut pool = Pool::new(1.0);
