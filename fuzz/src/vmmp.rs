@@ -1,5 +1,8 @@
-//! The parsers of `vmmp`: both wire formats and the journal.
+//! The parsers of `vmmp`: both wire formats, the journal, and the method DELTA.
 
+use ::vmmp::delta::chunks::Chunks;
+use ::vmmp::delta::piece::{MAX_STRETCH, Stretch};
+use ::vmmp::delta::table::Table;
 use ::vmmp::record::{self, Record};
 use ::vmmp::{text, wire};
 
@@ -56,4 +59,18 @@ fn check_journal(bytes: &[u8]) {
     let mut written = record::HEADER.to_vec();
     written.extend(records.iter().flat_map(Record::to_bytes));
     assert_eq!(record::read(&written), Ok((records, written.len())));
+}
+
+/// A stretch of a file, its chunks, and its table.
+pub fn delta(bytes: &[u8]) {
+    if let Ok(stretch) = Stretch::from_bytes(bytes) {
+        assert!(stretch.length() <= MAX_STRETCH as u64 && stretch.data_length <= MAX_STRETCH);
+        assert_eq!(stretch.to_bytes(), bytes);
+    }
+    if let Some(table) = Table::from_bytes(bytes) {
+        assert_eq!(table.to_bytes(), bytes);
+    }
+    let length = bytes.chunks_exact(20).map(|entry| u64::from(entry[0])).sum();
+    let chunks = Chunks::from_bytes(bytes, length);
+    assert!(chunks.is_none_or(|chunks| bytes.is_empty() || chunks.find(&[0; 16]).is_none_or(|(at, _)| at <= length)));
 }

@@ -24,3 +24,8 @@ fn wire() {
 fn journal() {
     replay(CORPUS.to_owned() + "vmmp_journal", checks::journal);
 }
+
+#[test]
+fn delta() {
+    replay(CORPUS.to_owned() + "vmmp_delta", checks::delta);
+}

@@ -1,0 +1,418 @@
+//! The sender: finds out what the other side doesn't have, and sends that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+
+use rustix::fs::SeekFrom;
+
+use super::channel::{Channel, Reader};
+use super::chunks::{Chunks, cut};
+use super::error::DeltaError;
+use super::piece::{Piece, Stretch, add};
+use super::receive::Offer;
+use super::table::{
+    BLOCK, BLOCKS, BlockHash, Identity, SEGMENT, SegmentHash, Table, hash_block, hash_segment, new_version,
+    root,
+};
+use super::{Report, STRETCH, kind};
+
+/// How hard zstd tries: the least, and the most when the wire is the slower.
+const LEVELS: (i32, i32) = (1, 9);
+
+/// Above this part of a stretch that has changed, it is looked for elsewhere in the
+/// old version.
+const MUCH: usize = STRETCH / 8;
+
+/// Sends the file at `path` to a [`receive`](super::receive()), and keeps a
+/// [`Table`] of what was sent beside it.
+///
+/// # Errors
+/// The file can't be read, it changes meanwhile, the connection fails, or the receiver
+/// has a reason of its own ([`DeltaError::Peer`]).
+pub fn send(path: &Path, channel: Channel) -> Result<Report, DeltaError> {
+    let Channel { mut writer, mut reader } = channel;
+    let reading = || format!("read {}", path.display());
+    let file = File::open(path).map_err(DeltaError::io(reading()))?;
+    let identity = Identity::of(&file).map_err(DeltaError::io(reading()))?;
+    let (kind, offer) = reader.receive()?;
+    let offer = Offer::from_bytes(kind, &offer)?;
+    let base = Table::load(path).filter(|table| Some(table.version) == offer.version);
+    let is_identical = base.as_ref().is_some_and(|table| table.identity == identity);
+    let version = match &base {
+        Some(table) if is_identical => table.version,
+        _ => new_version().map_err(DeltaError::io("make up a name"))?,
+    };
+    let plan = [&[u8::from(is_identical)], &identity.bytes.to_le_bytes()[..], &version].concat();
+    writer.send(kind::PLAN, &plan)?;
+    let mut report = Report { file_bytes: identity.bytes, was_identical: is_identical, ..Report::default() };
+    if is_identical {
+        finished(&reader.receive()?)?;
+        report.wire_bytes = writer.wire_bytes();
+        return Ok(report);
+    }
+
+    let work = Work {
+        file: &file,
+        path,
+        bytes: identity.bytes,
+        base: base.as_ref(),
+        has_old: offer.bytes > 0,
+        next: AtomicU64::new(0),
+        level: AtomicI32::new(LEVELS.0),
+        chunks: Awaited::default(),
+    };
+    let mut table = Table { version, identity, ..Table::default() };
+    thread::scope(|scope| -> Result<(), DeltaError> {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get().min(8));
+        let (results, incoming) = sync_channel(2 * threads);
+        let hearing = spawn(scope, "delta-hear", || hear(&mut reader, &work.chunks, offer.bytes))?;
+        for _ in 0..threads {
+            let results = results.clone();
+            let work = &work;
+            spawn(scope, "delta-work", move || work.run(&results))?;
+        }
+        drop(results);
+        let sent = send_in_order(&work, &incoming, &mut writer, &mut table, &mut report);
+        if sent.is_err() {
+            // Nobody waits for them any more, nor they for anybody.
+            drop(incoming);
+            work.chunks.set(Chunks::default());
+            writer.close();
+        }
+        let heard = hearing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (sent, heard) {
+            // When the other side has hung up, it knows why.
+            (_, Err(error @ DeltaError::Peer(_))) | (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    })?;
+    let after = Identity::of(&file).map_err(DeltaError::io(reading()))?;
+    if after == identity {
+        table.save(path).map_err(DeltaError::io(format!("write the table of {}", path.display())))?;
+    }
+    report.wire_bytes = writer.wire_bytes();
+    Ok(report)
+}
+
+/// Hears what the receiver says until it is done.
+fn hear(reader: &mut Reader, chunks: &Awaited<Chunks>, old_bytes: u64) -> Result<(), DeltaError> {
+    let heard = loop {
+        match reader.receive() {
+            Ok((kind::CHUNKS, list)) => match Chunks::from_bytes(&list, old_bytes) {
+                Some(list) => chunks.set(list),
+                // It has none.
+                None if list.is_empty() => chunks.set(Chunks::default()),
+                None => break Err(DeltaError::protocol("a malformed list of chunks")),
+            },
+            Ok(record) => break finished(&record),
+            Err(error) => break Err(error),
+        }
+    };
+    // Whoever still waits need not any longer.
+    chunks.set(Chunks::default());
+    heard
+}
+
+fn finished((kind, body): &(u8, Vec<u8>)) -> Result<(), DeltaError> {
+    match (*kind, body.as_slice()) {
+        (kind::DONE, []) => Ok(()),
+        (kind::DONE, why) => Err(DeltaError::Peer(String::from_utf8_lossy(why).into_owned())),
+        (kind, _) => Err(DeltaError::protocol(format!("record {kind} in place of the end"))),
+    }
+}
+
+/// Sends what the workers have found, in the order of the file.
+fn send_in_order(
+    work: &Work<'_>,
+    incoming: &Receiver<Result<Found, DeltaError>>,
+    writer: &mut super::channel::Writer,
+    table: &mut Table,
+    report: &mut Report,
+) -> Result<(), DeltaError> {
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    let count = work.bytes.div_ceil(STRETCH as u64);
+    while next < count {
+        let found = match incoming.try_recv() {
+            Ok(found) => {
+                // They are faster than the wire: they may try harder.
+                let level = work.level.load(Relaxed);
+                work.level.store((level + 1).min(LEVELS.1), Relaxed);
+                found
+            }
+            Err(TryRecvError::Empty) => {
+                let level = work.level.load(Relaxed);
+                work.level.store((level - 1).max(LEVELS.0), Relaxed);
+                match incoming.recv() {
+                    Ok(found) => found,
+                    Err(_) => return Err(DeltaError::protocol("the workers have ended early")),
+                }
+            }
+            Err(TryRecvError::Disconnected) => {
+                return Err(DeltaError::protocol("the workers have ended early"));
+            }
+        };
+        match found? {
+            Found::WantsChunks => writer.send(kind::WANT_CHUNKS, &[])?,
+            Found::Stretch { number, stretch, segments, blocks } => {
+                early.insert(number, (stretch, segments, blocks));
+            }
+        }
+        while let Some((stretch, segments, blocks)) = early.remove(&next) {
+            writer.send(kind::STRETCH, &stretch.to_bytes())?;
+            report.data_bytes += stretch.data_length as u64;
+            table.segments.extend(segments);
+            table.blocks.extend(blocks);
+            next += 1;
+        }
+    }
+    // Where a base without blocks was kept, there are none.
+    if table.blocks.len() as u64 != work.bytes.div_ceil(BLOCK as u64) {
+        table.blocks.clear();
+    }
+    writer.send(kind::END, &root(&table.segments))
+}
+
+enum Found {
+    WantsChunks,
+    Stretch { number: u64, stretch: Stretch, segments: Vec<SegmentHash>, blocks: Vec<BlockHash> },
+}
+
+/// What the workers share.
+struct Work<'a> {
+    file: &'a File,
+    path: &'a Path,
+    bytes: u64,
+    base: Option<&'a Table>,
+    /// Has the receiver an old version?
+    has_old: bool,
+    /// The number of the next stretch.
+    next: AtomicU64,
+    level: AtomicI32,
+    chunks: Awaited<Chunks>,
+}
+
+impl Work<'_> {
+    fn run(&self, results: &SyncSender<Result<Found, DeltaError>>) {
+        let mut data = vec![0; STRETCH];
+        let mut packed = Vec::with_capacity(STRETCH);
+        loop {
+            let number = self.next.fetch_add(1, Relaxed);
+            if number * STRETCH as u64 >= self.bytes {
+                return;
+            }
+            let found = self.stretch(number, &mut data, &mut packed, results);
+            let is_over = found.is_err();
+            if results.send(found).is_err() || is_over {
+                return;
+            }
+        }
+    }
+
+    fn stretch(
+        &self,
+        number: u64,
+        data: &mut [u8],
+        packed: &mut Vec<u8>,
+        results: &SyncSender<Result<Found, DeltaError>>,
+    ) -> Result<Found, DeltaError> {
+        let offset = number * STRETCH as u64;
+        let length = (self.bytes - offset).min(STRETCH as u64) as usize;
+        let data = &mut data[..length];
+        self.read(data, offset).map_err(DeltaError::io(format!("read {}", self.path.display())))?;
+        let mut pieces = Vec::new();
+        let (mut segments, mut blocks) = (Vec::new(), Vec::new());
+        for (i, segment) in data.chunks(SEGMENT).enumerate() {
+            let at = offset as usize / SEGMENT + i;
+            self.compare(at, segment, &mut pieces, &mut segments, &mut blocks);
+        }
+        let changed = |pieces: &[Piece]| -> usize {
+            let data = pieces.iter().filter(|piece| matches!(piece, Piece::Data(_)));
+            data.map(|piece| piece.length() as usize).sum()
+        };
+        if self.has_old && (self.base.is_none() || changed(&pieces) > MUCH) && changed(&pieces) > 0 {
+            if self.chunks.is_first() {
+                // If nobody takes it, nobody waits for us either.
+                let _ = results.send(Ok(Found::WantsChunks));
+            }
+            let found = std::mem::take(&mut pieces);
+            self.chunks.with(|chunks| pieces = moved(offset, data, chunks, found));
+        }
+        packed.clear();
+        let mut at = 0;
+        for piece in &pieces {
+            let length = piece.length() as usize;
+            if matches!(piece, Piece::Data(_)) {
+                packed.extend_from_slice(&data[at..at + length]);
+            }
+            at += length;
+        }
+        let compressed = match packed.len() {
+            0 => Vec::new(),
+            _ => {
+                zstd::bulk::compress(packed, self.level.load(Relaxed)).map_err(DeltaError::io("compress"))?
+            }
+        };
+        let stretch = Stretch { offset, pieces, data_length: packed.len(), compressed };
+        Ok(Found::Stretch { number, stretch, segments, blocks })
+    }
+
+    /// Reads a stretch; holes are not looked at.
+    fn read(&self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        // The position in the file is shared and of no use to anybody.
+        let is_hole = match rustix::fs::seek(self.file, SeekFrom::Data(offset)) {
+            Ok(next) => next >= offset + data.len() as u64,
+            Err(rustix::io::Errno::NXIO) => true,
+            // A file system that doesn't tell.
+            Err(_) => false,
+        };
+        if is_hole {
+            data.fill(0);
+            return Ok(());
+        }
+        self.file.read_exact_at(data, offset)
+    }
+
+    /// Compares a segment with the old version.
+    fn compare(
+        &self,
+        at: usize,
+        segment: &[u8],
+        pieces: &mut Vec<Piece>,
+        segments: &mut Vec<SegmentHash>,
+        blocks: &mut Vec<BlockHash>,
+    ) {
+        let hash = hash_segment(segment);
+        segments.push(hash);
+        let old = self.base.and_then(|table| table.segments.get(at));
+        let first = at * BLOCKS;
+        if old == Some(&hash) {
+            add(pieces, Piece::Keep(segment.len() as u32));
+            let last = first + segment.len().div_ceil(BLOCK);
+            blocks.extend(self.base.and_then(|table| table.blocks.get(first..last)).unwrap_or_default());
+            return;
+        }
+        for (i, block) in segment.chunks(BLOCK).enumerate() {
+            let hash = hash_block(block);
+            blocks.push(hash);
+            let length = block.len() as u32;
+            let old = self.base.and_then(|table| table.blocks.get(first + i));
+            let piece = match old {
+                Some(old) if *old == hash => Piece::Keep(length),
+                _ if is_zero(block) => Piece::Zero(length),
+                _ => Piece::Data(length),
+            };
+            add(pieces, piece);
+        }
+    }
+}
+
+/// Looks for what has changed elsewhere in the old version.
+fn moved(offset: u64, data: &[u8], chunks: &Chunks, pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut result = Vec::with_capacity(pieces.len());
+    let mut old = pieces.into_iter();
+    let mut current = old.next();
+    let mut at = 0;
+    // What the blocks say of the next `length` bytes.
+    let mut take = |mut length: usize, result: Option<&mut Vec<Piece>>| {
+        let mut taken = Vec::new();
+        while length > 0 {
+            let Some(piece) = current else { break };
+            let count = piece.length().min(length as u32);
+            let (front, rest) = split(piece, count);
+            taken.push(front);
+            current = rest.or_else(|| old.next());
+            length -= count as usize;
+        }
+        if let Some(result) = result {
+            taken.into_iter().for_each(|piece| add(result, piece));
+        }
+    };
+    for (length, name) in cut(data) {
+        match chunks.find(&name) {
+            Some((from, there)) if there as usize == length => {
+                let piece = match from == offset + at as u64 {
+                    true => Piece::Keep(length as u32),
+                    false if is_zero(&data[at..at + length]) => Piece::Zero(length as u32),
+                    false => Piece::Copy(length as u32, from),
+                };
+                add(&mut result, piece);
+                take(length, None);
+            }
+            _ => take(length, Some(&mut result)),
+        }
+        at += length;
+    }
+    result
+}
+
+/// The first `count` bytes of a piece, and what is left of it.
+fn split(piece: Piece, count: u32) -> (Piece, Option<Piece>) {
+    let of = |length: u32, skipped: u32| match piece {
+        Piece::Keep(_) => Piece::Keep(length),
+        Piece::Zero(_) => Piece::Zero(length),
+        Piece::Copy(_, from) => Piece::Copy(length, from + u64::from(skipped)),
+        Piece::Data(_) => Piece::Data(length),
+    };
+    let left = piece.length() - count;
+    (of(count, 0), (left > 0).then(|| of(left, count)))
+}
+
+pub(crate) fn is_zero(data: &[u8]) -> bool {
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    data.chunks(BLOCK).all(|block| *block == ZEROS[..block.len()])
+}
+
+/// Something that is asked for once and awaited by many.
+struct Awaited<T> {
+    value: Mutex<(bool, Option<T>)>,
+    changed: Condvar,
+}
+
+impl<T> Default for Awaited<T> {
+    fn default() -> Self {
+        Self { value: Mutex::new((false, None)), changed: Condvar::new() }
+    }
+}
+
+impl<T> Awaited<T> {
+    /// Is the caller the first that asks?
+    fn is_first(&self) -> bool {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        !std::mem::replace(&mut value.0, true) && value.1.is_none()
+    }
+
+    /// What is set first stays.
+    fn set(&self, value: T) {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(value);
+        self.changed.notify_all();
+    }
+
+    fn with(&self, work: impl FnOnce(&T)) {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        while value.1.is_none() {
+            value = self.changed.wait(value).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(value) = &value.1 {
+            work(value);
+        }
+    }
+}
+
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, T>, DeltaError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn_scoped(scope, work)
+        .map_err(DeltaError::io("start a thread"))
+}
