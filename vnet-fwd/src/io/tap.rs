@@ -14,6 +14,10 @@ use crate::offload::{OFFLOAD_HEADER, OffloadHeader, Offloads};
 
 const TUN: &str = "/dev/net/tun";
 
+/// The longest super-frame that we want: with all the headers of its segments it
+/// just fits one run of datagrams (65,507 bytes), for segments of about 1400.
+const SUPER_FRAME: u32 = 60_000;
+
 /// The user's end of a TAP device, with the virtio-net header in front of each
 /// frame, so that the kernel hands over and takes super-frames; or without, where
 /// it has no such header or an operator doesn't want it.
@@ -50,6 +54,13 @@ impl TapPort {
                 what: "taking it up",
                 source,
             })?;
+        }
+        if offload
+            && let Some(index) = sys::device_index(device)
+            && let Err(error) = sys::limit_super_frames(index, SUPER_FRAME)
+        {
+            // They then go as two runs, one of them short.
+            tracing::debug!(device, %error, "the kernel doesn't limit the length of super-frames");
         }
         Ok(Self { offloads: best_offloads(&file, offload), has_header: offload, file })
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -69,6 +69,44 @@ pub(crate) fn set_tap_offloads(tun: &File, offloads: Offloads) -> io::Result<()>
         libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD as libc::Ioctl, libc::c_ulong::from(flags))
     })?;
     Ok(())
+}
+
+/// Has the kernel make super-frames for a device no longer than `bytes` (with
+/// rtnetlink(7), `IFLA_GSO_MAX_SIZE`).
+pub(crate) fn limit_super_frames(device: u32, bytes: u32) -> io::Result<()> {
+    const IFLA_GSO_MAX_SIZE: u16 = 41; // linux/if_link.h
+    const LENGTH: u32 = 40;
+    // SAFETY: socket takes no pointers.
+    let socket = owned(unsafe {
+        libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
+    })?;
+    // struct nlmsghdr, struct ifinfomsg, one attribute
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let request = [
+        &LENGTH.to_ne_bytes()[..],
+        &libc::RTM_NEWLINK.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+        &[0; 8],
+        &[0; 4],
+        &device.to_ne_bytes(),
+        &[0; 8],
+        &8_u16.to_ne_bytes(),
+        &IFLA_GSO_MAX_SIZE.to_ne_bytes(),
+        &bytes.to_ne_bytes(),
+    ]
+    .concat();
+    let mut socket = File::from(socket);
+    socket.write_all(&request)?;
+    // struct nlmsghdr, then an error number, which is negative or 0.
+    let mut answer = [0_u8; 1024];
+    let length = socket.read(&mut answer)?;
+    match answer[..length].get(16..20).and_then(|code| code.first_chunk()) {
+        Some(code) => match i32::from_ne_bytes(*code) {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(-code)),
+        },
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Is the device in this thread's namespace administratively up?

@@ -18,7 +18,8 @@ pub(crate) use datagrams::{
     set_buffers, set_receive_coalescing, stamp_arrivals,
 };
 pub(crate) use device::{
-    attach_tap, device_index, enter_network_namespace, is_device_up, set_device_up, set_tap_offloads,
+    attach_tap, device_index, enter_network_namespace, is_device_up, limit_super_frames, set_device_up,
+    set_tap_offloads,
 };
 pub(crate) use packet::{packet_socket, receive_packet};
 pub(crate) use poll::{Epoll, EventFd, Interest, Ready};
