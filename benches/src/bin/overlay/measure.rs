@@ -146,7 +146,7 @@ fn one_turn(
     figures: &mut BTreeMap<Figure, Vec<f64>>,
 ) -> anyhow::Result<()> {
     let to = contender.subnet.map_or_else(|| HOSTS[1].to_owned(), |subnet| address(1, subnet));
-    let mut add = |figure, value| figures.entry(figure).or_insert_with(Vec::new).push(value);
+    let mut add = |figure, value: f64| figures.entry(figure).or_default().push(value);
     // Addresses are learned and slow starts over before anything counts.
     round_trips(lab, &to, 20)?;
 
