@@ -30,7 +30,7 @@ impl Default for Parameters {
         Self {
             window_ns: 30_000_000_000,
             envelope_ns: 60_000_000_000,
-            noise_ns: 100_000.0,
+            noise_ns: 300_000.0,
             max_deviation: 0.2,
             min_probe: 600,
         }

@@ -31,7 +31,7 @@
 //! }
 //! let estimate = estimator.estimate(12_000_000_000);
 //! let available = estimate.available.expect("bursts that fill a queue tell");
-//! assert!((available.value / 100e6 - 1.0).abs() < 0.01, "{available:?}");
+//! assert!((available.value / 100e6 - 1.0).abs() < 0.03, "{available:?}");
 //! ```
 //!
 //! The method is told in the modules: `train` (which traffic tells something),
