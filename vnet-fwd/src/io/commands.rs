@@ -141,6 +141,9 @@ impl Worker {
         // The kernel stamps by the time of day, which may be set at any time; what
         // has come since the last call was stamped by the present one but for a moment.
         let (now, time_of_day_ns) = both_clocks();
+        if let Some(udp) = &mut self.outlets.udp {
+            udp.stamp(true);
+        }
         self.outlets.links.take_arrivals(now, time_of_day_ns)
     }
 

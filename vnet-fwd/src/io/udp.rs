@@ -29,6 +29,8 @@ pub(crate) struct UdpLinks {
     batches: bool,
     /// What to ask for next.
     at_once: usize,
+    /// Does the kernel say when datagrams arrive? `None`: nobody wants to know.
+    stamped: Option<bool>,
 }
 
 /// Room for what [`UdpLinks::receive`] gives.
@@ -56,13 +58,13 @@ impl UdpLinks {
         sys::set_buffers(socket.as_fd(), BUFFER);
         sys::keep_icmp_errors(socket.as_fd(), is_v6)?;
         if stamped {
-            sys::stamp_arrivals(socket.as_fd())?;
+            sys::stamp_arrivals(socket.as_fd(), true)?;
         }
         // Kernels before 5.0 don't have it.
         let coalescing = switches.udp_coalescing && sys::set_receive_coalescing(socket.as_fd(), true).is_ok();
         tracing::debug!(coalescing, "the kernel puts runs of datagrams together");
         let OffloadSwitches { udp_segmentation: segmentation, batches, .. } = switches;
-        Ok(Self { socket, is_v6, segmentation, batches, at_once: 1 })
+        Ok(Self { socket, is_v6, segmentation, batches, at_once: 1, stamped: stamped.then_some(true) })
     }
 
     /// Puts the datagrams that came next into `arrivals`; none: there are none
@@ -83,6 +85,15 @@ impl UdpLinks {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Starts or pauses the stamping of arrivals, if anybody wants it at all.
+    pub(crate) fn stamp(&mut self, on: bool) {
+        if self.stamped.is_some_and(|stamped| stamped != on) {
+            // What worked when the socket was made works now.
+            let _ = sys::stamp_arrivals(self.socket.as_fd(), on);
+            self.stamped = Some(on);
         }
     }
 

@@ -272,6 +272,11 @@ impl Worker {
                 break;
             }
         }
+        if self.outlets.links.has_enough_arrivals()
+            && let Some(udp) = &mut self.outlets.udp
+        {
+            udp.stamp(false);
+        }
         while failures
             && let Some(udp) = &self.outlets.udp
             && let Some((address, why)) = udp.next_failure()

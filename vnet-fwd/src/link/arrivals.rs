@@ -35,6 +35,28 @@ pub struct Arrivals {
 /// enough for any path, and no more work for a fast one than for a slow one.
 const CAPACITY: usize = 1024;
 
+/// This many arrivals that no log has room for are enough to think of a pause.
+const MANY: u64 = 2048;
+
+/// What it takes to stamp an arrival is wasted on those that no log has room for.
+#[derive(Debug, Default)]
+pub(super) struct Balance {
+    kept: u64,
+    wasted: u64,
+}
+
+impl Balance {
+    #[inline]
+    pub(super) fn count(&mut self, kept: bool) {
+        *(if kept { &mut self.kept } else { &mut self.wasted }) += 1;
+    }
+
+    /// Is next to nothing of what still comes kept?
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.wasted >= MANY && self.wasted >= self.kept
+    }
+}
+
 /// The arrivals of one link.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -43,11 +65,13 @@ pub(super) struct Log {
 
 impl Log {
     #[inline]
-    pub(super) fn add(&mut self, header: &Header, bytes: usize, arrived_ns: u64) {
-        if self.entries.len() < CAPACITY {
+    pub(super) fn add(&mut self, header: &Header, bytes: usize, arrived_ns: u64) -> bool {
+        let has_room = self.entries.len() < CAPACITY;
+        if has_room {
             let Header { sequence, timestamp: sent_ns, .. } = *header;
             self.entries.push(Arrival { sequence, sent_ns, arrived_ns, bytes: bytes as u32 });
         }
+        has_room
     }
 
     /// Everything so far, with the times of arrival put back by `shift_ns`; begins anew.

@@ -8,7 +8,7 @@ use vnet_core::control::{LinkStatus, PortState};
 use vnet_core::encap::Header;
 use vnet_core::{HostName, LinkId, LinkKind};
 
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, Balance};
 use super::context::{Path, Shared, nanoseconds};
 use super::machine::Link;
 use super::message::{CloseReason, Features};
@@ -88,6 +88,7 @@ pub struct LinkSet {
     pub(super) refusals: RateLimit,
     /// The links to peers with a key.
     pub(super) by_key: Vec<Option<usize>>,
+    balance: Balance,
 }
 
 impl LinkSet {
@@ -104,6 +105,7 @@ impl LinkSet {
             timers: BTreeSet::new(),
             refusals: RateLimit::new(50, Duration::from_millis(20)),
             by_key: Vec::new(),
+            balance: Balance::default(),
         }
     }
 
@@ -162,14 +164,23 @@ impl LinkSet {
     #[inline]
     pub fn arrived(&mut self, index: usize, header: &Header, bytes: usize, arrived_ns: u64) {
         if let Some(Some(slot)) = self.slots.get_mut(index) {
-            slot.link.arrivals.add(header, bytes, arrived_ns);
+            let kept = slot.link.arrivals.add(header, bytes, arrived_ns);
+            self.balance.count(kept);
         }
+    }
+
+    /// May the stamping of arrivals pause until [`LinkSet::take_arrivals`]? A fast
+    /// link has filled its log, and others hardly use theirs.
+    #[inline]
+    pub fn has_enough_arrivals(&self) -> bool {
+        self.balance.is_wasteful()
     }
 
     /// What has come over each link since the last call; links without any are
     /// left out. `arrived_ns` of [`LinkSet::arrived`] is by a clock that shows
     /// `arrivals_now_ns` at `now`.
     pub fn take_arrivals(&mut self, now: Instant, arrivals_now_ns: u64) -> Vec<Arrivals> {
+        self.balance = Balance::default();
         let shift = arrivals_now_ns.wrapping_sub(nanoseconds(self.shared.origin, now));
         let links = self.slots.iter_mut().flatten().map(|slot| &mut slot.link);
         links

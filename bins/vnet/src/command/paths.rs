@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use vnet_core::Bandwidth;
-use vnet_core::control::{PathStatus, RateEstimate};
+use vnet_core::control::{PathStatus, ProbeTrain, RateEstimate, Request};
+use vnet_core::{Bandwidth, HostName};
+use vnetd::client::Client;
 
 use crate::cli::Global;
 use crate::connect::{connect, proxy_of};
@@ -21,9 +22,13 @@ use crate::output::{self, Table};
 /// through. Paths that nobody uses are not shown.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vnet paths\n  vnet paths --watch\n  vnet paths --json | jq '.[0].available.value'"
+    after_help = "Examples:\n  vnet paths\n  vnet paths --watch\n  vnet paths --probe fast1:fast2\n  vnet paths --json | jq '.[0].available.value'"
 )]
 pub(crate) struct Options {
+    /// First send short trains of padding over the link between two hosts, both
+    /// ways, for a path that nobody uses (repeat for more)
+    #[arg(long = "probe", value_name = "HOST:HOST", value_parser = parse_pair)]
+    probes: Vec<(HostName, HostName)>,
     /// Show them again and again until interrupted; with --json, a line each time
     #[arg(short, long)]
     watch: bool,
@@ -35,6 +40,7 @@ pub(crate) struct Options {
 pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     let mut client = connect(global.control.as_ref())?;
     let proxy = proxy_of(&mut client)?;
+    probe(&mut client, &options.probes)?;
     let clears = options.watch && std::io::stdout().is_terminal();
     loop {
         let paths = client.paths(Some(&proxy))?;
@@ -48,6 +54,38 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
         }
         std::thread::sleep(options.interval);
     }
+}
+
+/// Bursts of a train, packets in each, and the time between them: enough to tell the
+/// capacity, and next to nothing for the path.
+const BURSTS: u32 = 10;
+const BURST: u32 = 24;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a daemon learns it reports within this time.
+const REPORTED: Duration = Duration::from_millis(1500);
+
+fn probe(client: &mut Client, pairs: &[(HostName, HostName)]) -> Result<()> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..BURSTS {
+        for (a, b) in pairs {
+            for (from, to) in [(a, b), (b, a)] {
+                let train = ProbeTrain { peer: to.clone(), burst: BURST, rate: None, for_ms: 0 };
+                client.call(Some(from), Request::Probe(train))?;
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    std::thread::sleep(REPORTED);
+    Ok(())
+}
+
+fn parse_pair(text: &str) -> Result<(HostName, HostName), String> {
+    let (a, b) = text.split_once(':').ok_or("write the two hosts as HOST:HOST")?;
+    let name = |name: &str| name.parse().map_err(|error: vnet_core::name::NameError| error.to_string());
+    Ok((name(a)?, name(b)?))
 }
 
 fn text(paths: &[PathStatus]) -> String {

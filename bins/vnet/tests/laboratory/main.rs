@@ -2,6 +2,7 @@
 
 mod faults;
 mod naming;
+mod paths;
 mod reconfigure;
 mod support;
 mod switching;
@@ -19,6 +20,8 @@ const TESTS: &[Test] = &[
     ("shapes_of_8_vms_are_named_right", naming::shapes_of_8_vms_are_named_right),
     ("shapes_of_16_vms_are_named_right", naming::shapes_of_16_vms_are_named_right),
     ("shapes_of_32_vms_are_named_right", naming::shapes_of_32_vms_are_named_right),
+    ("paths_are_inferred_from_the_workload", paths::paths_are_inferred_from_the_workload),
+    ("paths_with_little_traffic_stay_unknown", paths::paths_with_little_traffic_stay_unknown),
     ("switched_every_50_ms_it_is_the_union", switching::switched_every_50_ms_it_is_the_union),
     (
         "switched_every_2_s_each_switch_is_reported_once",

@@ -18,6 +18,10 @@ use crate::reporter::Reporter;
 // Frames of any network may come in; a Proxy watches no more than this many.
 const MAX_NETWORKS: usize = 1024;
 
+/// How much later the matrix is looked at again for each of its pairs: a look at a
+/// thousand of them still comes 20 times a second.
+const READING: Duration = Duration::from_micros(50);
+
 /// The local matrix on its way to the Proxy, and on the Proxy what came of all.
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -111,6 +115,8 @@ impl Daemon {
             Ok(entries) => entries,
             Err(error) => return self.warn("traffic", format!("the traffic can't be read: {error}")),
         };
+        // A large matrix is read less often, so that reading costs the same.
+        self.traffic.next = self.traffic.next.max(now + READING * entries.len() as u32);
         if let Some(report) = self.traffic.report(entries, now) {
             match session {
                 None => self.traffic.take_in(&report, now),

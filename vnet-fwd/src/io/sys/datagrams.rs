@@ -45,9 +45,9 @@ pub(crate) struct Incoming {
     pub(crate) arrived_ns: Option<u64>,
 }
 
-/// Has the kernel say when each datagram arrived (`SO_TIMESTAMPNS`).
-pub(crate) fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
+/// Has the kernel say, or no longer say, when each datagram arrived (`SO_TIMESTAMPNS`).
+pub(crate) fn stamp_arrivals(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &i32::from(on))
 }
 
 /// Has the kernel hand over runs of datagrams that came together as one
