@@ -11,4 +11,5 @@ pub mod vnet_core;
 pub mod vnet_fwd;
 pub mod vnet_fwd_secure;
 pub mod vnetd;
+pub mod vsched;
 pub mod vttif;

@@ -1,0 +1,356 @@
+//! Our own earliest-deadline-first scheduler.
+//!
+//! One real-time (`SCHED_FIFO`) thread on each core that has tasks wakes when a
+//! period starts or a slice is used up, and sends `SIGCONT` and `SIGSTOP`. The
+//! tasks are real-time too, below it, so nothing else of the host delays a slice.
+//! Tasks with budget left are all continued, with priorities in the order of
+//! their deadlines: while the first sleeps, the next runs.
+//!
+//! A stop goes to the threads that compute (`tgkill`), not to the process: a
+//! signal to a process is taken by any thread of it, and with QEMU that is a
+//! sleeping one, which must first get the CPU from the very vCPU that is to stop.
+
+mod core_loop;
+mod link;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::io::journal::{Journal, Record};
+use crate::io::signal::core_loop::RANKS;
+use crate::io::signal::link::{Command, CoreLink, TaskLink};
+use crate::io::sys::{self, SchedAttr};
+use crate::io::threads::{Thread, ThreadWatch, is_gone, total_cpu};
+use crate::io::{proc, restore};
+use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
+use crate::monitor::Counters;
+use crate::reservation::Reservation;
+
+const KIND: MechanismKind = MechanismKind::Signal;
+
+/// With a lower priority, a task would delay the scheduler.
+pub(crate) const SCHEDULER_PRIORITY: u32 = 90;
+
+/// The watchdog comes before everything: it must run when the scheduler has died and left
+/// real-time tasks behind.
+pub(crate) const WATCHDOG_PRIORITY: u32 = 95;
+
+const THROTTLE: &str = "/proc/sys/kernel/sched_rt_runtime_us";
+const THROTTLE_PERIOD: &str = "/proc/sys/kernel/sched_rt_period_us";
+
+/// What the scheduler and rounding may use beside the tasks before the kernel throttles.
+const THROTTLE_MARGIN: f64 = 0.03;
+
+/// Our own scheduler; see the [module](self).
+#[derive(Debug)]
+pub struct SignalMechanism {
+    journal: Arc<Journal>,
+    cores: BTreeMap<usize, CoreLink>,
+    tasks: BTreeMap<TaskId, Task>,
+    unthrottled: bool,
+}
+
+#[derive(Debug)]
+struct Task {
+    core: usize,
+    reservation: Reservation,
+    members: Vec<Process>,
+    threads: Vec<Thread>,
+    watch: ThreadWatch,
+    link: Arc<TaskLink>,
+    cpu_before: u64,
+}
+
+impl SignalMechanism {
+    /// Changes are written to `journal` before they are made.
+    ///
+    /// Fails if this process may not have real-time priority: from an ordinary
+    /// priority, tasks that compute keep the scheduler from stopping them.
+    pub fn new(journal: Arc<Journal>) -> Result<Self, MechanismError> {
+        try_real_time().map_err(|source| MechanismError::Unavailable {
+            mechanism: KIND,
+            what: "no real-time priority (SCHED_FIFO)".to_owned(),
+            source,
+            remedy: "run as root, give CAP_SYS_NICE or a limit of real-time priority (ulimit -r 95); where \
+                     control groups limit real-time tasks, give ours cpu.rt_runtime_us",
+        })?;
+        if let Err(error) = sys::lock_memory() {
+            // Page faults of the scheduler then cost precision, not correctness.
+            tracing::debug!("memory is not locked: {error}");
+        }
+        Ok(Self { journal, cores: BTreeMap::new(), tasks: BTreeMap::new(), unthrottled: false })
+    }
+
+    /// The start of the period that the task is in, on the monotonic clock.
+    pub fn period_start(&self, task: TaskId) -> Option<Duration> {
+        let link = &self.tasks.get(&task)?.link;
+        Some(Duration::from_nanos(link.period_start()))
+    }
+
+    /// Context switches and the like cost the scheduler this often.
+    pub fn wakeups(&self) -> u64 {
+        self.cores.values().map(CoreLink::wakeups).sum()
+    }
+
+    fn core(&mut self, task: TaskId, core: usize) -> Result<&CoreLink, MechanismError> {
+        if !self.cores.contains_key(&core) {
+            let link = CoreLink::start(core)
+                .map_err(|source| failed(task, format!("could not start the scheduler of core {core}"), source))?;
+            self.cores.insert(core, link);
+        }
+        // Just inserted if it was not there.
+        self.cores.get(&core).ok_or(MechanismError::Unknown(task))
+    }
+
+    /// Makes threads real-time and binds them to the core. What was is in the journal first.
+    fn take_in(&self, task: TaskId, core: usize, threads: &[Thread]) -> Result<(), MechanismError> {
+        for thread in threads {
+            match self.take_in_thread(task, core, thread) {
+                // It has ended meanwhile.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => {
+                    return Err(failed(task, format!("could not make thread {} real-time", thread.tid), error));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in_thread(&self, task: TaskId, core: usize, thread: &Thread) -> io::Result<()> {
+        let attr = sys::sched_getattr(thread.tid)?;
+        let cpus = restore::cpus(thread.tid)?;
+        self.journal.write(Record::Thread { task, process: thread.process, tid: thread.tid, attr, cpus })?;
+        restore::set_cpus(thread.tid, &[core as u32])?;
+        sys::sched_setattr(thread.tid, &SchedAttr::fifo(core_loop::lowest_priority(thread.busy)))
+    }
+
+    /// The kernel gives real-time tasks at most 95 % of a core by default, ourselves included;
+    /// past that it stops us all for the rest of the second.
+    fn make_room(&mut self, task: TaskId, core: usize, reservation: &Reservation) -> Result<(), MechanismError> {
+        let others = self.tasks.iter().filter(|(id, other)| **id != task && other.core == core);
+        let load = reservation.share() + others.map(|(_, other)| other.reservation.share()).sum::<f64>();
+        if self.unthrottled || load + THROTTLE_MARGIN < throttle_limit() {
+            return Ok(());
+        }
+        let set = || {
+            let value = fs::read_to_string(THROTTLE)?.trim().to_owned();
+            self.journal.write(Record::Setting { path: THROTTLE.into(), value })?;
+            fs::write(THROTTLE, "-1")
+        };
+        set().map_err(|source| {
+            let what = format!(
+                "core {core} would be used to {:.0} %, where the kernel throttles real-time tasks, \
+                 and {THROTTLE} could not be changed",
+                load * 100.0
+            );
+            failed(task, what, source)
+        })?;
+        self.unthrottled = true;
+        Ok(())
+    }
+
+    fn undo(&self, task: TaskId) {
+        for failure in self.journal.release(task).failures {
+            tracing::warn!(%task, "not put back: {failure}");
+        }
+    }
+
+    fn begin(
+        &mut self,
+        task: TaskId,
+        members: &[Process],
+        core: usize,
+        reservation: &Reservation,
+    ) -> Result<Task, MechanismError> {
+        self.core(task, core)?;
+        self.make_room(task, core, reservation)?;
+        write_members(&self.journal, task, members)?;
+        let cpu_before = total_cpu(members);
+        let mut watch = ThreadWatch::default();
+        let threads = watch.look(members);
+        self.take_in(task, core, &threads)?;
+        let link = Arc::new(TaskLink::default());
+        let add = Command::Add {
+            link: Arc::clone(&link),
+            reservation: *reservation,
+            threads: threads.clone().into(),
+            members: members.into(),
+        };
+        self.core(task, core)?.send(add);
+        let members = members.to_vec();
+        Ok(Task { core, reservation: *reservation, members, threads, watch, link, cpu_before })
+    }
+}
+
+impl Mechanism for SignalMechanism {
+    fn kind(&self) -> MechanismKind {
+        KIND
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            smallest_period: Duration::from_millis(1),
+            error: 0.005,
+            note: "our own EDF scheduler at real-time priority, SIGSTOP and SIGCONT to computing threads; \
+                   binds each task to a core"
+                .to_owned(),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        task: TaskId,
+        members: &[Process],
+        core: usize,
+        reservation: &Reservation,
+    ) -> Result<(), MechanismError> {
+        let on_core = self.tasks.values().filter(|task| task.core == core).count();
+        if on_core >= RANKS {
+            let source = io::Error::other(format!("core {core} has {on_core} tasks"));
+            return Err(failed(task, "real-time priorities are used up".to_owned(), source));
+        }
+        match self.begin(task, members, core, reservation) {
+            Ok(begun) => {
+                self.tasks.insert(task, begun);
+                Ok(())
+            }
+            Err(error) => {
+                self.undo(task);
+                Err(error)
+            }
+        }
+    }
+
+    fn set(&mut self, task: TaskId, core: usize, reservation: &Reservation) -> Result<(), MechanismError> {
+        self.make_room(task, core, reservation)?;
+        self.core(task, core)?;
+        let known = self.tasks.get_mut(&task).ok_or(MechanismError::Unknown(task))?;
+        if known.core == core {
+            if let Some(link) = self.cores.get(&core) {
+                link.send(Command::Set { link: Arc::clone(&known.link), reservation: *reservation });
+            }
+            known.reservation = *reservation;
+            return Ok(());
+        }
+        if let Some(link) = self.cores.get(&known.core) {
+            link.remove(&known.link);
+        }
+        for thread in &known.threads {
+            match restore::set_cpus(thread.tid, &[core as u32]) {
+                Err(error) if !is_gone(&error) => {
+                    tracing::warn!(%task, "thread {} stays on core {}: {error}", thread.tid, known.core);
+                }
+                _ => {}
+            }
+        }
+        (known.core, known.reservation) = (core, *reservation);
+        let add = Command::Add {
+            link: Arc::clone(&known.link),
+            reservation: *reservation,
+            threads: known.threads.clone().into(),
+            members: known.members.clone().into(),
+        };
+        if let Some(link) = self.cores.get(&core) {
+            link.send(add);
+        }
+        Ok(())
+    }
+
+    fn refresh(&mut self, task: TaskId, members: &[Process]) -> Result<(), MechanismError> {
+        let known = self.tasks.get_mut(&task).ok_or(MechanismError::Unknown(task))?;
+        let threads = known.watch.look(members);
+        let new_members: Vec<Process> =
+            members.iter().filter(|member| !known.members.contains(member)).copied().collect();
+        if threads == known.threads && new_members.is_empty() {
+            return Ok(());
+        }
+        let core = known.core;
+        let new: Vec<Thread> = threads
+            .iter()
+            .filter(|thread| !known.threads.iter().any(|old| old.tid == thread.tid))
+            .copied()
+            .collect();
+        write_members(&self.journal, task, &new_members)?;
+        self.take_in(task, core, &new)?;
+        let known = self.tasks.get_mut(&task).ok_or(MechanismError::Unknown(task))?;
+        known.members = members.to_vec();
+        known.threads.clone_from(&threads);
+        if let Some(link) = self.cores.get(&core) {
+            link.send(Command::Threads {
+                link: Arc::clone(&known.link),
+                threads: threads.into(),
+                members: members.into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, task: TaskId) -> Result<(), MechanismError> {
+        let known = self.tasks.remove(&task).ok_or(MechanismError::Unknown(task))?;
+        if let Some(link) = self.cores.get(&known.core) {
+            link.remove(&known.link);
+        }
+        self.undo(task);
+        if !self.tasks.values().any(|other| other.core == known.core) {
+            self.cores.remove(&known.core);
+        }
+        Ok(())
+    }
+
+    fn counters(&mut self, task: TaskId) -> Result<Counters, MechanismError> {
+        let known = self.tasks.get(&task).ok_or(MechanismError::Unknown(task))?;
+        let counters = known.link.counters();
+        // What the scheduler counts is as old as its last look, but has those that have ended.
+        let used = Duration::from_nanos(total_cpu(&known.members).saturating_sub(known.cpu_before));
+        Ok(Counters { used: counters.used.max(used), ..counters })
+    }
+
+    fn own_cpu(&self) -> Duration {
+        Duration::from_nanos(self.cores.values().map(CoreLink::cpu).sum())
+    }
+}
+
+impl Drop for SignalMechanism {
+    fn drop(&mut self) {
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for task in tasks {
+            // It is known, so this can't fail.
+            let _ = self.release(task);
+        }
+    }
+}
+
+/// Whether a thread of ours may have real-time priority: tried on one that ends at once.
+pub(crate) fn try_real_time() -> io::Result<()> {
+    let tried = std::thread::spawn(|| sys::sched_setattr(0, &SchedAttr::fifo(SCHEDULER_PRIORITY))).join();
+    tried.unwrap_or_else(|_| Err(io::Error::other("the thread that tried it has panicked")))
+}
+
+/// Writes down which processes may be stopped.
+fn write_members(journal: &Journal, task: TaskId, members: &[Process]) -> Result<(), MechanismError> {
+    for process in members {
+        let was_stopped = proc::stat(process.pid).is_ok_and(|stat| stat.state == 'T');
+        journal
+            .write(Record::Process { task, process: *process, was_stopped })
+            .map_err(|source| failed(task, format!("could not write {}", journal.path().display()), source))?;
+    }
+    Ok(())
+}
+
+/// The part of a core at which the kernel throttles real-time tasks.
+fn throttle_limit() -> f64 {
+    let read = |path: &str| fs::read_to_string(Path::new(path)).ok()?.trim().parse::<f64>().ok();
+    match (read(THROTTLE), read(THROTTLE_PERIOD)) {
+        (Some(runtime), Some(period)) if runtime >= 0.0 && period > 0.0 => runtime / period,
+        _ => f64::INFINITY,
+    }
+}
+
+fn failed(task: TaskId, what: String, source: io::Error) -> MechanismError {
+    MechanismError::Failed { mechanism: KIND, task, what, source }
+}
