@@ -15,7 +15,8 @@ pub fn task_set(bytes: &[u8]) {
     let reservations: Vec<_> = set.tasks.iter().map(|task| task.reservation).collect();
     if let Some(placement) = place_all(&reservations, &set.cores) {
         for core in 0..set.cores.len() {
-            let on: Vec<_> = (0..reservations.len()).filter(|task| placement.core_of[*task] == core).collect();
+            let on: Vec<_> =
+                (0..reservations.len()).filter(|task| placement.core_of[*task] == core).collect();
             let share: f64 = on.iter().map(|task| reservations[*task].share()).sum();
             assert!(share <= set.cores[core].fraction() + 1e-6);
             let tasks: Vec<_> = on.into_iter().map(|task| set.tasks[task].clone()).collect();

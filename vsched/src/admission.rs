@@ -31,7 +31,9 @@ pub enum Reason {
         capacity: f64,
     },
     /// More than the core has before some deadline.
-    #[error("the tasks would need {demand:?} of CPU in some interval of {interval:?}, and {available:?} may be reserved")]
+    #[error(
+        "the tasks would need {demand:?} of CPU in some interval of {interval:?}, and {available:?} may be reserved"
+    )]
     Demand {
         /// The length of the interval.
         interval: Duration,
@@ -41,7 +43,9 @@ pub enum Reason {
         available: Duration,
     },
     /// The exact test takes too long.
-    #[error("whether the tasks fit can't be found out in reasonable time; periods with a common multiple make it cheap")]
+    #[error(
+        "whether the tasks fit can't be found out in reasonable time; periods with a common multiple make it cheap"
+    )]
     TooCostly,
     /// There is no core.
     #[error("there is no core that tasks may use")]
@@ -93,11 +97,7 @@ pub fn admit(tasks: &[Reservation], candidate: &Reservation, capacity: Capacity)
 }
 
 /// The largest slice with which `candidate` fits on a core beside `tasks`, to the nanosecond.
-pub fn largest_slice(
-    tasks: &[Reservation],
-    candidate: &Reservation,
-    capacity: Capacity,
-) -> Option<Duration> {
+pub fn largest_slice(tasks: &[Reservation], candidate: &Reservation, capacity: Capacity) -> Option<Duration> {
     let mut all = tasks.to_vec();
     all.push(*candidate);
     let last = all.len() - 1;

@@ -87,7 +87,9 @@ fn last_deadline_before(tasks: &[Reservation], time: u64) -> Option<u64> {
     tasks
         .iter()
         .filter(|task| task.deadline_ns() < time)
-        .map(|task| (time - 1 - task.deadline_ns()) / task.period_ns() * task.period_ns() + task.deadline_ns())
+        .map(|task| {
+            (time - 1 - task.deadline_ns()) / task.period_ns() * task.period_ns() + task.deadline_ns()
+        })
         .max()
 }
 
@@ -117,10 +119,8 @@ impl Utilisation {
 /// The sum of slice by period as a fraction, unless the denominator grows past 2^64.
 fn exact_sum(tasks: &[Reservation]) -> Option<(u128, u128)> {
     let common = hyperperiod(tasks)?;
-    let numerator = tasks
-        .iter()
-        .map(|task| u128::from(task.slice_ns()) * u128::from(common / task.period_ns()))
-        .sum();
+    let numerator =
+        tasks.iter().map(|task| u128::from(task.slice_ns()) * u128::from(common / task.period_ns())).sum();
     Some((numerator, u128::from(common)))
 }
 

@@ -99,7 +99,12 @@ impl Monitor {
         let skip = self.samples.len().saturating_sub(count);
         let demand = self.samples.iter().skip(skip).map(|sample| {
             let of_allocation = sample.share / sample.reserved;
-            DemandSample { at: sample.at, used: sample.share, of_allocation, saturated: of_allocation >= SATURATED }
+            DemandSample {
+                at: sample.at,
+                used: sample.share,
+                of_allocation,
+                saturated: of_allocation >= SATURATED,
+            }
         });
         demand.collect()
     }

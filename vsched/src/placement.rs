@@ -81,8 +81,9 @@ impl Search<'_> {
         let mut core_of = vec![0; self.tasks.len()];
         for &task in &self.order {
             let mut cores: Vec<usize> = (0..self.cores.len()).collect();
-            let room =
-                |core: &usize| self.cores[*core].fraction() - on[*core].iter().map(Reservation::share).sum::<f64>();
+            let room = |core: &usize| {
+                self.cores[*core].fraction() - on[*core].iter().map(Reservation::share).sum::<f64>()
+            };
             match rule {
                 Rule::Worst => cores.sort_by(|a, b| room(b).total_cmp(&room(a))),
                 Rule::Best => cores.sort_by(|a, b| room(a).total_cmp(&room(b))),
@@ -111,7 +112,8 @@ impl Search<'_> {
             let seen = on[core].is_empty()
                 && (0..core).any(|other| on[other].is_empty() && self.cores[other] == self.cores[core]);
             *steps += 1;
-            if seen || *steps > SEARCH_STEPS || admit(&on[core], &self.tasks[task], self.cores[core]).is_err() {
+            if seen || *steps > SEARCH_STEPS || admit(&on[core], &self.tasks[task], self.cores[core]).is_err()
+            {
                 continue;
             }
             on[core].push(self.tasks[task]);

@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn preemptions_and_lateness_are_told() {
-        let report = simulate(&[task(10_000, 6000, 10_000), task(2000, 500, 2000)], Duration::from_millis(100), 0);
+        let report =
+            simulate(&[task(10_000, 6000, 10_000), task(2000, 500, 2000)], Duration::from_millis(100), 0);
         assert_eq!((report.misses, report.tasks[1].preemptions), (0, 0));
         assert_eq!(report.preemptions, report.tasks[0].preemptions);
         assert!(report.preemptions >= 20, "{report:?}");

@@ -17,7 +17,11 @@ fn random(rng: &mut StdRng) -> Reservation {
     let slice = (deadline / rng.random_range(2..12)).max(10_000);
     let ns = Duration::from_nanos;
     let reservation = Reservation::new(ns(period), ns(slice)).unwrap().with_deadline(ns(deadline)).unwrap();
-    if rng.random_bool(0.5) { reservation } else { reservation.with_phase(ns(rng.random_range(0..period))).unwrap() }
+    if rng.random_bool(0.5) {
+        reservation
+    } else {
+        reservation.with_phase(ns(rng.random_range(0..period))).unwrap()
+    }
 }
 
 /// Fills a core until something is refused; gives what was admitted and what was not.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use vsched::io::Journal;
-use vsched::{CoreReport, Refusal, Reservation, Task, TaskSet, place_all, place_one, simulate as simulate_core};
+use vsched::{
+    CoreReport, Refusal, Reservation, Task, TaskSet, place_all, place_one, simulate as simulate_core,
+};
 
 /// What `check --json` prints.
 #[derive(Serialize)]
@@ -39,7 +41,9 @@ pub(crate) fn check(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         for Place { name, reservation, share, core, refusal } in &places {
             match (core, refusal) {
-                (Some(core), _) => writeln!(out, "{name:16} {reservation} {:5.1} %  core {core}", share * 100.0)?,
+                (Some(core), _) => {
+                    writeln!(out, "{name:16} {reservation} {:5.1} %  core {core}", share * 100.0)?
+                }
                 (None, Some(refusal)) => writeln!(out, "{name:16} {reservation} doesn't fit: {refusal}")?,
                 (None, None) => writeln!(out, "{name:16} {reservation} doesn't fit")?,
             }
@@ -159,7 +163,9 @@ pub(crate) fn mechanisms(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
                     limits.error * 100.0,
                     limits.note
                 )?,
-                (None, error) => writeln!(out, "{mechanism:9} {}", error.as_deref().unwrap_or("can't be used"))?,
+                (None, error) => {
+                    writeln!(out, "{mechanism:9} {}", error.as_deref().unwrap_or("can't be used"))?
+                }
             }
         }
     }
@@ -168,7 +174,12 @@ pub(crate) fn mechanisms(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
 
 fn read(file: &Path) -> anyhow::Result<TaskSet> {
     let length = fs::metadata(file).with_context(|| file.display().to_string())?.len();
-    anyhow::ensure!(length <= vsched::MAX_FILE as u64, "{}: longer than {} bytes", file.display(), vsched::MAX_FILE);
+    anyhow::ensure!(
+        length <= vsched::MAX_FILE as u64,
+        "{}: longer than {} bytes",
+        file.display(),
+        vsched::MAX_FILE
+    );
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     TaskSet::parse(&text).with_context(|| file.display().to_string())
 }

@@ -50,9 +50,10 @@ fn with_daemon(
     signals: &Signals,
 ) -> anyhow::Result<ExitCode> {
     let mut child = Guarded::start(command)?;
-    let attach =
-        Request::Attach { name: name(command), pids: vec![child.0.id()], reservation: *reservation };
-    let Response::Attached { task } = client.ask(&attach)? else { bail!("the daemon answers something else") };
+    let attach = Request::Attach { name: name(command), pids: vec![child.0.id()], reservation: *reservation };
+    let Response::Attached { task } = client.ask(&attach)? else {
+        bail!("the daemon answers something else")
+    };
     if let Some((goal, progress)) = goal {
         let progress = progress.map(|path| std::path::absolute(&path)).transpose()?;
         client.ask(&Request::Hold { task, goal, progress })?;
@@ -148,7 +149,8 @@ struct Signals(Arc<AtomicUsize>);
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let last = Arc::new(AtomicUsize::new(0));
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP]
+        {
             let number = usize::try_from(signal)?;
             signal_hook::flag::register_usize(signal, Arc::clone(&last), number)
                 .context("could not handle signals")?;

@@ -65,7 +65,12 @@ fn draw(out: &mut impl Write, reservation: &Reservation, used: f64, said: &str) 
             (false, false) => ' ',
         })
         .collect();
-    write!(out, "\r\x1b[K[{bar}] {reservation} = {:.1} %, used {:.1} %  {said}", reservation.share() * 100.0, used * 100.0)?;
+    write!(
+        out,
+        "\r\x1b[K[{bar}] {reservation} = {:.1} %, used {:.1} %  {said}",
+        reservation.share() * 100.0,
+        used * 100.0
+    )?;
     out.flush()
 }
 

@@ -57,8 +57,7 @@ impl Client {
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(stream)
         });
-        let stream =
-            connected.map_err(|source| ClientError::NoDaemon { path: path.to_owned(), source })?;
+        let stream = connected.map_err(|source| ClientError::NoDaemon { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
     }
 

@@ -49,7 +49,8 @@ enum Internal {
 }
 
 fn mechanism(name: &str) -> Result<MechanismKind, String> {
-    let all = [MechanismKind::Signal, MechanismKind::Deadline, MechanismKind::Cgroup, MechanismKind::Simulated];
+    let all =
+        [MechanismKind::Signal, MechanismKind::Deadline, MechanismKind::Cgroup, MechanismKind::Simulated];
     let found = all.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| "there are signal, deadline, cgroup and simulated".to_owned())
 }

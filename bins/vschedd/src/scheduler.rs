@@ -98,7 +98,14 @@ pub fn watchdog(state: &Path) -> anyhow::Result<()> {
 fn report(recovery: &Recovery) {
     if recovery.tasks > 0 || recovery.settings > 0 {
         let Recovery { tasks, continued, threads, groups, settings, .. } = recovery;
-        tracing::warn!(tasks, continued, threads, groups, settings, "put back what an earlier scheduler had left");
+        tracing::warn!(
+            tasks,
+            continued,
+            threads,
+            groups,
+            settings,
+            "put back what an earlier scheduler had left"
+        );
     }
     for failure in &recovery.failures {
         tracing::error!("not put back: {failure}");

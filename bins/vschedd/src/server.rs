@@ -29,7 +29,8 @@ impl Server {
             }
             _ => {}
         }
-        let listener = UnixListener::bind(path).with_context(|| format!("could not listen at {}", path.display()))?;
+        let listener =
+            UnixListener::bind(path).with_context(|| format!("could not listen at {}", path.display()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         std::thread::Builder::new()
             .name("accept".to_owned())
@@ -117,7 +118,9 @@ fn answer(host: &mut Host, options: &HostOptions, request: Request) -> Response 
         Request::Check { reservation } => host.check(&reservation).map(|core| Response::Fits { core }),
         Request::List => Ok(Response::Tasks { tasks: host.list() }),
         Request::History { task } => host.history(task).map(|samples| Response::History { samples }),
-        Request::Demand { task, count } => host.demand(task, count).map(|samples| Response::Demand { samples }),
+        Request::Demand { task, count } => {
+            host.demand(task, count).map(|samples| Response::Demand { samples })
+        }
     };
     answered.unwrap_or_else(|error| Response::Error { message: error.to_string() })
 }

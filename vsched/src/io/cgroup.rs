@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::journal::{Journal, Record};
-use crate::io::threads::is_gone;
 use crate::io::sys;
+use crate::io::threads::is_gone;
 use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
 use crate::monitor::Counters;
 use crate::reservation::Reservation;
@@ -95,11 +95,14 @@ impl CgroupMechanism {
             let what = format!("{what} {}", path.display());
             move |source| failed(task, what, source)
         };
-        self.journal.write(Record::Group { task, path: path.clone() }).map_err(fail("could not write down"))?;
+        self.journal
+            .write(Record::Group { task, path: path.clone() })
+            .map_err(fail("could not write down"))?;
         if !self.home.exists() {
             fs::create_dir(&self.home).map_err(fail("could not make the parent of"))?;
             if let Controller::V2(_) = self.controller {
-                fs::write(self.home.join("cgroup.subtree_control"), "+cpu").map_err(fail("no controller for"))?;
+                fs::write(self.home.join("cgroup.subtree_control"), "+cpu")
+                    .map_err(fail("no controller for"))?;
             }
         }
         fs::create_dir(&path).map_err(fail("could not make"))?;
@@ -280,7 +283,8 @@ impl Controller {
             };
             ours.then(|| path.trim_start_matches('/').to_owned())
         });
-        let path = path.ok_or_else(|| io::Error::other(format!("/proc/{pid}/cgroup doesn't name our hierarchy")))?;
+        let path =
+            path.ok_or_else(|| io::Error::other(format!("/proc/{pid}/cgroup doesn't name our hierarchy")))?;
         Ok(self.root().join(path))
     }
 }

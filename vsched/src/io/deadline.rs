@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::journal::{Journal, Record};
+use crate::io::restore;
 use crate::io::sys::{self, SchedAttr};
 use crate::io::threads::{Thread, ThreadWatch, is_gone, total_cpu};
-use crate::io::restore;
 use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
 use crate::monitor::Counters;
 use crate::reservation::Reservation;
@@ -88,7 +88,13 @@ impl DeadlineMechanism {
     fn set_thread(&self, task: TaskId, thread: &Thread, attr: &SchedAttr, known: bool) -> io::Result<()> {
         if !known {
             let (attr, cpus) = (sys::sched_getattr(thread.tid)?, restore::cpus(thread.tid)?);
-            self.journal.write(Record::Thread { task, process: thread.process, tid: thread.tid, attr, cpus })?;
+            self.journal.write(Record::Thread {
+                task,
+                process: thread.process,
+                tid: thread.tid,
+                attr,
+                cpus,
+            })?;
         }
         sys::sched_setattr(thread.tid, attr)
     }
@@ -197,7 +203,11 @@ fn parts(threads: &[Thread], reservation: &Reservation) -> Vec<(Thread, SchedAtt
     let helping = threads.len() - computing;
     let slice = reservation.slice_ns() as f64;
     // With nobody known to compute, all are alike.
-    let helper = if computing == 0 { 1.0 / threads.len().max(1) as f64 } else { HELPER.min(0.3 / helping.max(1) as f64) };
+    let helper = if computing == 0 {
+        1.0 / threads.len().max(1) as f64
+    } else {
+        HELPER.min(0.3 / helping.max(1) as f64)
+    };
     let rest = (1.0 - helper * helping as f64) / computing.max(1) as f64;
     let attr = |thread: &Thread| {
         let part = if thread.busy { rest } else { helper };
@@ -227,9 +237,8 @@ mod tests {
         let reservation = Reservation::new(ms(100), ms(40)).unwrap();
         let process = Process { pid: 1, started: 1 };
         for (computing, helping) in [(1, 0), (2, 3), (4, 20), (0, 3)] {
-            let threads: Vec<Thread> = (0..computing + helping)
-                .map(|tid| Thread { process, tid, busy: tid < computing })
-                .collect();
+            let threads: Vec<Thread> =
+                (0..computing + helping).map(|tid| Thread { process, tid, busy: tid < computing }).collect();
             let sum: u64 = parts(&threads, &reservation).iter().map(|(_, attr)| attr.runtime).sum();
             assert!((39_999_000..=40_000_000).contains(&sum), "{sum}");
         }

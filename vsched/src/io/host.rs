@@ -57,7 +57,9 @@ pub enum HostError {
         source: std::io::Error,
     },
     /// A process is part of a task.
-    #[error("process {pid} is part of task {task}; change that one with `vsched set {task}`, or release it first")]
+    #[error(
+        "process {pid} is part of task {task}; change that one with `vsched set {task}`, or release it first"
+    )]
     Attached {
         /// The process.
         pid: u32,

@@ -351,9 +351,11 @@ mod tests {
 
     #[test]
     fn lines_that_are_not_ours_are_named() {
-        let error = parse(Path::new("j"), b"{\"record\":\"began\",\"version\":1,\"boot\":\"\"}\nx\n").unwrap_err();
+        let error =
+            parse(Path::new("j"), b"{\"record\":\"began\",\"version\":1,\"boot\":\"\"}\nx\n").unwrap_err();
         assert!(error.to_string().starts_with("j, line 2: "), "{error}");
-        let error = parse(Path::new("j"), b"{\"record\":\"began\",\"version\":2,\"boot\":\"\"}\n").unwrap_err();
+        let error =
+            parse(Path::new("j"), b"{\"record\":\"began\",\"version\":2,\"boot\":\"\"}\n").unwrap_err();
         assert!(error.to_string().contains("version 2"), "{error}");
     }
 }

@@ -96,7 +96,10 @@ fn children(pid: u32) -> Option<Vec<u32>> {
         let path = format!("/proc/{pid}/task/{tid}/children");
         match fs::read_to_string(&path) {
             Ok(text) => found.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
-            Err(_) if Path::new("/proc/self/task").exists() && !Path::new("/proc/thread-self/children").exists() => {
+            Err(_)
+                if Path::new("/proc/self/task").exists()
+                    && !Path::new("/proc/thread-self/children").exists() =>
+            {
                 return None;
             }
             // The thread has ended.

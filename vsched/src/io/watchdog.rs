@@ -14,9 +14,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::io::journal::{self, JournalError, Recovery};
+use crate::io::proc;
 use crate::io::signal::WATCHDOG_PRIORITY;
 use crate::io::sys::{self, SchedAttr};
-use crate::io::proc;
 
 /// A scheduler that says nothing for so long hangs.
 pub const SILENCE: Duration = Duration::from_millis(800);

@@ -136,7 +136,8 @@ impl Bed {
     ) -> anyhow::Result<()> {
         let reservation = Reservation::new(cell.period, cell.slice)?;
         let capacities = vec![Capacity::new(0.955)?; self.options.cores.len()];
-        let placement = place_all(&vec![reservation; cell.tasks], &capacities).context("the tasks don't fit")?;
+        let placement =
+            place_all(&vec![reservation; cell.tasks], &capacities).context("the tasks don't fit")?;
         let settle = SETTLE + SETTLE_TASK * cell.tasks as u32;
         let from = now() + settle.as_nanos() as u64 + 2 * cell.period.as_nanos() as u64;
         let to = from + duration.as_nanos() as u64;
@@ -193,7 +194,13 @@ impl Held {
         })
     }
 
-    fn attach(&mut self, index: usize, pid: u32, core: usize, reservation: &Reservation) -> anyhow::Result<()> {
+    fn attach(
+        &mut self,
+        index: usize,
+        pid: u32,
+        core: usize,
+        reservation: &Reservation,
+    ) -> anyhow::Result<()> {
         let process: Process = vsched::io::proc::process(pid)?;
         let mechanism: &mut dyn Mechanism = match self {
             Self::Signal(signal) => signal,
@@ -218,11 +225,8 @@ impl Held {
 
     fn period_start(&self, index: usize) -> Option<u64> {
         match self {
-            Self::Signal(signal) => {
-                Some(signal.period_start(TaskId(index as u64))?.as_nanos() as u64)
-            }
+            Self::Signal(signal) => Some(signal.period_start(TaskId(index as u64))?.as_nanos() as u64),
             Self::Other(_) => None,
         }
     }
 }
-

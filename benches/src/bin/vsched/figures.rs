@@ -104,8 +104,9 @@ fn changes(bed: &Bed, options: &Options) -> anyhow::Result<Vec<Change>> {
         for index in 0..count {
             let slice = slices[(index + 1) % 2];
             let reservation = Reservation::new(period, slice)?;
-            calls.push((now(), slice));
+            let called = now();
             host.set(task, &reservation)?;
+            calls.push((called, now(), slice));
             // At another point of the period each time.
             std::thread::sleep(period * 3 + period.mul_f64(0.37 * (index % 3) as f64 / 3.0));
         }
@@ -115,8 +116,8 @@ fn changes(bed: &Bed, options: &Options) -> anyhow::Result<Vec<Change>> {
         drop(host);
         let trace = Trace::new(spinner.trace()?, calls[0].0, to);
         let mut change = Change { period_ms, changes: count, worst_ms: 0.0, not_in_effect: 0 };
-        for (called, slice) in calls {
-            let start = called.next_multiple_of(period.as_nanos() as u64);
+        for (called, returned, slice) in calls {
+            let start = returned.next_multiple_of(period.as_nanos() as u64);
             let had = trace.had(start, start + period.as_nanos() as u64);
             if (had.as_secs_f64() / slice.as_secs_f64() - 1.0).abs() > 0.05 {
                 change.not_in_effect += 1;
@@ -177,14 +178,21 @@ fn feedback(bed: &Bed, options: &Options) -> anyhow::Result<Vec<Feedback>> {
 }
 
 /// The smallest share with which the target is reached, by halving.
-fn least(host: &mut Host, task: TaskId, worker: &Worker, target: f64, options: &Options) -> anyhow::Result<f64> {
+fn least(
+    host: &mut Host,
+    task: TaskId,
+    worker: &Worker,
+    target: f64,
+    options: &Options,
+) -> anyhow::Result<f64> {
     let (mut too_little, mut enough) = (0.01, 0.9);
     let steps = if options.quick { 3 } else { 8 };
     for _ in 0..steps {
         let middle = (too_little + enough) / 2.0;
         host.set(task, &Reservation::new(PERIOD, PERIOD.mul_f64(middle))?)?;
         tick_for(host, PERIOD * 3);
-        let (rate, _) = observe(host, task, worker, Duration::from_millis(if options.quick { 200 } else { 1000 }))?;
+        let (rate, _) =
+            observe(host, task, worker, Duration::from_millis(if options.quick { 200 } else { 1000 }))?;
         if rate >= target {
             enough = middle;
         } else {

@@ -92,7 +92,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn total(bed: &Bed, folder: &Path, vcpus: u32, options: &Options, totals: &mut Vec<Total>) -> anyhow::Result<()> {
+fn total(
+    bed: &Bed,
+    folder: &Path,
+    vcpus: u32,
+    options: &Options,
+    totals: &mut Vec<Total>,
+) -> anyhow::Result<()> {
     let mut guest = Guest::start(bed, folder, "total", vcpus, None)?;
     guest.wait_for("USERSPACE", BOOT)?;
     guest.load(vcpus)?;
@@ -167,14 +173,13 @@ fn ping(bed: &Bed, folder: &Path, options: &Options) -> anyhow::Result<Pings> {
     }
     let output = waiting.join().map_err(|_| anyhow::anyhow!("the thread that waits has panicked"))??;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut times: Vec<f64> = text
-        .lines()
-        .filter_map(|line| line.split("time=").nth(1)?.split(' ').next()?.parse().ok())
-        .collect();
+    let mut times: Vec<f64> =
+        text.lines().filter_map(|line| line.split("time=").nth(1)?.split(' ').next()?.parse().ok()).collect();
     anyhow::ensure!(!times.is_empty(), "no ping was answered: {text}");
     times.sort_by(f64::total_cmp);
     // Those that were never answered are worse than any.
-    let at = |part: f64| times.get((f64::from(options.pings) * part) as usize).copied().unwrap_or(f64::INFINITY);
+    let at =
+        |part: f64| times.get((f64::from(options.pings) * part) as usize).copied().unwrap_or(f64::INFINITY);
     let pings = Pings {
         sent: options.pings,
         answered: times.len(),
@@ -189,7 +194,12 @@ fn ping(bed: &Bed, folder: &Path, options: &Options) -> anyhow::Result<Pings> {
             pings.answered, pings.sent, pings.median_ms, pings.p99_ms, pings.worst_ms
         );
         for status in host.list() {
-            println!("  {}: used {:.3} s, {} misses", status.name, status.counters.used.as_secs_f64(), status.counters.misses);
+            println!(
+                "  {}: used {:.3} s, {} misses",
+                status.name,
+                status.counters.used.as_secs_f64(),
+                status.counters.misses
+            );
         }
     }
     Ok(pings)
@@ -220,7 +230,13 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(bed: &Bed, folder: &Path, name: &str, vcpus: u32, address: Option<&str>) -> anyhow::Result<Self> {
+    fn start(
+        bed: &Bed,
+        folder: &Path,
+        name: &str,
+        vcpus: u32,
+        address: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let disk = bed.folder().join(format!("{name}.raw"));
         fs::File::create(&disk)?.set_len(64 << 20)?;
         let mut append = "console=ttyS0 quiet panic=-1 scribble=1".to_owned();
@@ -282,7 +298,10 @@ impl Guest {
         for _ in 0..vcpus {
             writeln!(self.console, "while :; do :; done &")?;
         }
-        writeln!(self.console, "while :; do dd if=/dev/zero of=/dev/vda bs=64k count=64 conv=fsync 2>/dev/null; done &")?;
+        writeln!(
+            self.console,
+            "while :; do dd if=/dev/zero of=/dev/vda bs=64k count=64 conv=fsync 2>/dev/null; done &"
+        )?;
         self.console.flush()?;
         std::thread::sleep(Duration::from_secs(2));
         Ok(())
@@ -318,7 +337,8 @@ impl Drop for Bridge {
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip").args(arguments).output().context("could not start `ip`; install iproute2")?;
+    let output =
+        Command::new("ip").args(arguments).output().context("could not start `ip`; install iproute2")?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), said.trim());
     Ok(())

@@ -18,7 +18,8 @@ const MOST: [f64; 2] = [0.90, 0.95];
 /// Periods tried for the smallest that is kept, in ms; the slice is half of it.
 const PERIODS: [f64; 5] = [1.0, 2.0, 5.0, 10.0, 50.0];
 
-const MECHANISMS: [MechanismKind; 3] = [MechanismKind::Signal, MechanismKind::Deadline, MechanismKind::Cgroup];
+const MECHANISMS: [MechanismKind; 3] =
+    [MechanismKind::Signal, MechanismKind::Deadline, MechanismKind::Cgroup];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -70,7 +71,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let bed = Bed::new()?;
     let mut rows = Vec::new();
     if !options.json {
-        println!("| period, ms | slice, ms | tasks | hogs | mechanism | share error | late slices | worst lateness, ms | switches/s | wakeups/s | scheduler CPU |");
+        println!(
+            "| period, ms | slice, ms | tasks | hogs | mechanism | share error | late slices | worst lateness, ms | switches/s | wakeups/s | scheduler CPU |"
+        );
         println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     }
     for cell in cells(options, bed.cores().len()) {

@@ -114,7 +114,13 @@ mod tests {
         // Runs 5 ms of every 10; the third slice begins so late that 1 ms of it is had 2 ms after its end.
         let mut points = Vec::new();
         for (from, cpu) in [(0, 0), (10, 5), (26, 10), (31, 14), (40, 20), (50, 25)] {
-            let length = if from == 26 { 4 } else if from == 31 { 6 } else { 5 };
+            let length = if from == 26 {
+                4
+            } else if from == 31 {
+                6
+            } else {
+                5
+            };
             points.push((from * 1_000_000, cpu * 1_000_000));
             points.push(((from + length) * 1_000_000, (cpu + length) * 1_000_000));
         }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::edf::{Charged, Edf, Key};
 use crate::gang::next_start;
+use crate::io::restore;
 use crate::io::signal::SCHEDULER_PRIORITY;
 use crate::io::signal::link::{Command, Shared, TaskLink};
 use crate::io::sys::{self, SchedAttr};
 use crate::io::threads::{Thread, total_cpu};
-use crate::io::restore;
 use crate::mechanism::Process;
 use crate::reservation::Reservation;
 
@@ -287,9 +287,12 @@ impl CoreLoop {
     fn give_priorities(&mut self, now: u64) {
         self.edf.ready_in_order(&mut self.order);
         let ranks = self.order.iter().map(|key| self.tasks[key.index()].as_ref().map_or(RANKS, |t| t.rank));
-        let in_order = ranks.clone().zip(ranks.skip(1)).all(|(before, after)| before < after && after < RANKS);
-        let first_unranked =
-            self.order.first().is_some_and(|key| self.tasks[key.index()].as_ref().is_some_and(|t| t.rank == RANKS));
+        let in_order =
+            ranks.clone().zip(ranks.skip(1)).all(|(before, after)| before < after && after < RANKS);
+        let first_unranked = self
+            .order
+            .first()
+            .is_some_and(|key| self.tasks[key.index()].as_ref().is_some_and(|t| t.rank == RANKS));
         if !in_order || first_unranked {
             for (rank, key) in self.order.iter().enumerate() {
                 if let Some(task) = &mut self.tasks[key.index()] {

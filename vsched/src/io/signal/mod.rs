@@ -98,8 +98,9 @@ impl SignalMechanism {
 
     fn core(&mut self, task: TaskId, core: usize) -> Result<&CoreLink, MechanismError> {
         if !self.cores.contains_key(&core) {
-            let link = CoreLink::start(core)
-                .map_err(|source| failed(task, format!("could not start the scheduler of core {core}"), source))?;
+            let link = CoreLink::start(core).map_err(|source| {
+                failed(task, format!("could not start the scheduler of core {core}"), source)
+            })?;
             self.cores.insert(core, link);
         }
         // Just inserted if it was not there.
@@ -113,7 +114,11 @@ impl SignalMechanism {
                 // It has ended meanwhile.
                 Err(error) if is_gone(&error) => {}
                 Err(error) => {
-                    return Err(failed(task, format!("could not make thread {} real-time", thread.tid), error));
+                    return Err(failed(
+                        task,
+                        format!("could not make thread {} real-time", thread.tid),
+                        error,
+                    ));
                 }
                 Ok(()) => {}
             }
@@ -131,7 +136,12 @@ impl SignalMechanism {
 
     /// The kernel gives real-time tasks at most 95 % of a core by default, ourselves included;
     /// past that it stops us all for the rest of the second.
-    fn make_room(&mut self, task: TaskId, core: usize, reservation: &Reservation) -> Result<(), MechanismError> {
+    fn make_room(
+        &mut self,
+        task: TaskId,
+        core: usize,
+        reservation: &Reservation,
+    ) -> Result<(), MechanismError> {
         let others = self.tasks.iter().filter(|(id, other)| **id != task && other.core == core);
         let load = reservation.share() + others.map(|(_, other)| other.reservation.share()).sum::<f64>();
         if self.unthrottled || load + THROTTLE_MARGIN < throttle_limit() {
@@ -335,9 +345,9 @@ pub(crate) fn try_real_time() -> io::Result<()> {
 fn write_members(journal: &Journal, task: TaskId, members: &[Process]) -> Result<(), MechanismError> {
     for process in members {
         let was_stopped = proc::stat(process.pid).is_ok_and(|stat| stat.state == 'T');
-        journal
-            .write(Record::Process { task, process: *process, was_stopped })
-            .map_err(|source| failed(task, format!("could not write {}", journal.path().display()), source))?;
+        journal.write(Record::Process { task, process: *process, was_stopped }).map_err(|source| {
+            failed(task, format!("could not write {}", journal.path().display()), source)
+        })?;
     }
     Ok(())
 }
