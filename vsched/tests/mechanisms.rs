@@ -1,4 +1,5 @@
 //! The real mechanisms, with real processes. As root, like all tests of this project.
+#![allow(clippy::disallowed_methods, reason = "real processes take real time")]
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

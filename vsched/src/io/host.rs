@@ -46,7 +46,7 @@ pub enum HostError {
         /// What was asked for.
         reservation: Reservation,
         /// What stands against it.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A process can't be attached.
     #[error("process {pid}: {source}")]
@@ -343,7 +343,7 @@ impl Host {
             }
         }
         place_one(&placed, reservation, &capacities)
-            .map_err(|refusal| HostError::Refused { reservation: *reservation, refusal })
+            .map_err(|refusal| HostError::Refused { reservation: *reservation, refusal: Box::new(refusal) })
     }
 
     /// Moves tasks to other cores so that there is room. `None`: that can't be, and nothing has changed.
