@@ -135,10 +135,11 @@ impl CgroupMechanism {
         for failure in self.journal.release(task).failures {
             tracing::warn!(%task, "not put back: {failure}");
         }
-        if self.tasks.is_empty() && self.home.exists() {
-            if let Err(error) = fs::remove_dir(&self.home) {
-                tracing::warn!("could not remove {}: {error}", self.home.display());
-            }
+        if self.tasks.is_empty()
+            && self.home.exists()
+            && let Err(error) = fs::remove_dir(&self.home)
+        {
+            tracing::warn!("could not remove {}: {error}", self.home.display());
         }
     }
 }
