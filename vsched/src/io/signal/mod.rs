@@ -14,6 +14,7 @@ mod core_loop;
 mod link;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -97,14 +98,15 @@ impl SignalMechanism {
     }
 
     fn core(&mut self, task: TaskId, core: usize) -> Result<&CoreLink, MechanismError> {
-        if !self.cores.contains_key(&core) {
-            let link = CoreLink::start(core).map_err(|source| {
-                failed(task, format!("could not start the scheduler of core {core}"), source)
-            })?;
-            self.cores.insert(core, link);
+        match self.cores.entry(core) {
+            Entry::Occupied(started) => Ok(started.into_mut()),
+            Entry::Vacant(free) => {
+                let link = CoreLink::start(core).map_err(|source| {
+                    failed(task, format!("could not start the scheduler of core {core}"), source)
+                })?;
+                Ok(free.insert(link))
+            }
         }
-        // Just inserted if it was not there.
-        self.cores.get(&core).ok_or(MechanismError::Unknown(task))
     }
 
     /// Makes threads real-time and binds them to the core. What was is in the journal first.
