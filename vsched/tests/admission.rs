@@ -1,4 +1,5 @@
 //! Admission against the definition, and against the simulator.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 use std::time::Duration;
 

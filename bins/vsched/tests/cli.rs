@@ -1,4 +1,5 @@
 //! The program from outside.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 use std::fs;
 use std::process::{Command, Output};

@@ -83,6 +83,13 @@ impl Scheduler {
     }
 }
 
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        // Others may hold the host too, so it may not end with us.
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).release_all();
+    }
+}
+
 /// The body of the watchdog's process: its standard input is the pipe to the scheduler.
 pub fn watchdog(state: &Path) -> anyhow::Result<()> {
     match vsched::io::watchdog::watch(std::io::stdin().lock(), state)? {

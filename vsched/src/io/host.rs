@@ -217,6 +217,16 @@ impl Host {
         Ok(self.mechanism.release(task)?)
     }
 
+    /// Releases every task.
+    pub fn release_all(&mut self) {
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for task in tasks {
+            if let Err(error) = self.release(task) {
+                tracing::warn!(%task, "not released: {error}");
+            }
+        }
+    }
+
     /// The core on which a reservation would fit.
     pub fn check(&self, reservation: &Reservation) -> Result<usize, HostError> {
         Ok(self.options.cores[self.place(None, reservation)?])
