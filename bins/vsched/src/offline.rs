@@ -42,7 +42,7 @@ pub(crate) fn check(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
         for Place { name, reservation, share, core, refusal } in &places {
             match (core, refusal) {
                 (Some(core), _) => {
-                    writeln!(out, "{name:16} {reservation} {:5.1} %  core {core}", share * 100.0)?
+                    writeln!(out, "{name:16} {reservation} {:5.1} %  core {core}", share * 100.0)?;
                 }
                 (None, Some(refusal)) => writeln!(out, "{name:16} {reservation} doesn't fit: {refusal}")?,
                 (None, None) => writeln!(out, "{name:16} {reservation} doesn't fit")?,
@@ -164,7 +164,7 @@ pub(crate) fn mechanisms(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
                     limits.note
                 )?,
                 (None, error) => {
-                    writeln!(out, "{mechanism:9} {}", error.as_deref().unwrap_or("can't be used"))?
+                    writeln!(out, "{mechanism:9} {}", error.as_deref().unwrap_or("can't be used"))?;
                 }
             }
         }
