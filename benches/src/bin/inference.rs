@@ -17,7 +17,7 @@ use vnet_core::{
     Action, Destination, EdgeRef, HostName, InterfaceName, Link, LinkKind, MacAddr, NetworkId, Rule, Source,
 };
 use vnet_fwd::channel::{self, ChannelEnd};
-use vnet_fwd::{DataPlane, DataPlaneConfig};
+use vnet_fwd::{DataPlane, DataPlaneConfig, Encryption};
 use wren::{Parameters, PathEstimator, Sample};
 
 /// Measure what VTTIF and Wren cost.
@@ -163,6 +163,7 @@ impl Pair {
                 bind: Some("127.0.0.1:0".parse()?),
                 incarnation,
                 measure_paths: inference,
+                encryption: Encryption::None,
                 ..DataPlaneConfig::new(host(name)?)
             };
             Ok(DataPlane::start(config)?)

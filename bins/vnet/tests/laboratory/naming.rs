@@ -78,6 +78,7 @@ fn all_are_named_right(vms: u32, shapes: &[(&str, &str)]) -> TestResult {
 /// Runs a workload until VTTIF's names for it have not changed for a second.
 fn named(bed: &Testbed, shape: &str, operation: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let mut client = bed.client()?;
+    let before = client.traffic_view(None, NETWORK)?.changes;
     let shape: Shape = shape.parse()?;
     let arguments = ["--operation", operation, "--compute", "2ms"];
     let mut application = Application::start(bed, &vm_names(bed), &shape, 4096, &arguments)?;
@@ -90,8 +91,10 @@ fn named(bed: &Testbed, shape: &str, operation: &str) -> Result<Vec<String>, Box
         thread::sleep(Duration::from_millis(50));
         application.poll()?;
         let view = client.traffic_view(None, NETWORK)?;
-        // What is seen before all ranks run is of the ones that do.
-        let names = if application.started_ns().is_some() { view.names } else { Vec::new() };
+        // What is seen before all ranks run is of the ones that do, and what was
+        // reported before any did is of the workload before, unless nothing new comes.
+        let is_new = view.changes > before || begun.elapsed() > Duration::from_secs(10);
+        let names = if application.started_ns().is_some() && is_new { view.names } else { Vec::new() };
         if names != last.0 {
             last = (names, Instant::now());
         }
