@@ -51,8 +51,10 @@ fn with_daemon(
 ) -> anyhow::Result<ExitCode> {
     let mut child = Guarded::start(command)?;
     let attach = Request::Attach { name: name(command), pids: vec![child.0.id()], reservation: *reservation };
-    let Response::Attached { task } = client.ask(&attach)? else {
-        bail!("the daemon answers something else")
+    let task = match client.ask(&attach) {
+        Ok(Response::Attached { task }) => task,
+        Ok(other) => bail!("the daemon answers something else: {other:?}"),
+        Err(error) => return child.ended_before(error.into()),
     };
     if let Some((goal, progress)) = goal {
         let progress = progress.map(|path| std::path::absolute(&path)).transpose()?;
@@ -78,7 +80,10 @@ fn alone(
     {
         let host = scheduler.host();
         let mut host = host.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let task = host.attach(&name(command), &[child.0.id()], reservation)?;
+        let task = match host.attach(&name(command), &[child.0.id()], reservation) {
+            Ok(task) => task,
+            Err(error) => return child.ended_before(error.into()),
+        };
         if let Some((goal, progress)) = goal {
             host.hold(task, goal, progress)?;
         }
@@ -114,6 +119,14 @@ impl Guarded {
             if let Some(status) = self.poll(signals, every)? {
                 return Ok(status);
             }
+        }
+    }
+
+    /// A command that was too quick to be attached is no failure.
+    fn ended_before(&mut self, error: anyhow::Error) -> anyhow::Result<ExitCode> {
+        match self.0.try_wait()? {
+            Some(status) => Ok(exit_code(status)),
+            None => Err(error),
         }
     }
 

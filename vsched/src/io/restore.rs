@@ -110,7 +110,13 @@ fn remove_group(path: &Path, recovery: &mut Recovery) {
         }
     }
     match fs::remove_dir(path) {
-        Ok(()) => recovery.groups += 1,
+        Ok(()) => {
+            recovery.groups += 1;
+            if let Some(ours) = path.parent() {
+                // The last group takes the one that all were in with it; before, it is not empty.
+                let _ = fs::remove_dir(ours);
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => note(recovery, &format!("could not remove {}", path.display()), Err(error)),
     }

@@ -64,7 +64,12 @@ struct Task {
     watch: ThreadWatch,
     link: Arc<TaskLink>,
     cpu_before: u64,
+    /// How the first thread was before us. New ones inherit what we made of those that made them.
+    original: Option<Original>,
 }
+
+/// The policy and cores of a thread.
+type Original = (SchedAttr, Vec<u32>);
 
 impl SignalMechanism {
     /// Changes are written to `journal` before they are made.
@@ -110,9 +115,15 @@ impl SignalMechanism {
     }
 
     /// Makes threads real-time and binds them to the core. What was is in the journal first.
-    fn take_in(&self, task: TaskId, core: usize, threads: &[Thread]) -> Result<(), MechanismError> {
+    fn take_in(
+        &self,
+        task: TaskId,
+        core: usize,
+        threads: &[Thread],
+        original: &mut Option<Original>,
+    ) -> Result<(), MechanismError> {
         for thread in threads {
-            match self.take_in_thread(task, core, thread) {
+            match self.take_in_thread(task, core, thread, original) {
                 // It has ended meanwhile.
                 Err(error) if is_gone(&error) => {}
                 Err(error) => {
@@ -128,9 +139,17 @@ impl SignalMechanism {
         Ok(())
     }
 
-    fn take_in_thread(&self, task: TaskId, core: usize, thread: &Thread) -> io::Result<()> {
-        let attr = sys::sched_getattr(thread.tid)?;
-        let cpus = restore::cpus(thread.tid)?;
+    fn take_in_thread(
+        &self,
+        task: TaskId,
+        core: usize,
+        thread: &Thread,
+        original: &mut Option<Original>,
+    ) -> io::Result<()> {
+        let found = (sys::sched_getattr(thread.tid)?, restore::cpus(thread.tid)?);
+        let inherited = found.0.policy == sys::SCHED_FIFO;
+        let first = original.get_or_insert_with(|| found.clone());
+        let (attr, cpus) = if inherited { first.clone() } else { found };
         self.journal.write(Record::Thread { task, process: thread.process, tid: thread.tid, attr, cpus })?;
         restore::set_cpus(thread.tid, &[core as u32])?;
         sys::sched_setattr(thread.tid, &SchedAttr::fifo(core_loop::lowest_priority(thread.busy)))
@@ -185,7 +204,8 @@ impl SignalMechanism {
         let cpu_before = total_cpu(members);
         let mut watch = ThreadWatch::default();
         let threads = watch.look(members);
-        self.take_in(task, core, &threads)?;
+        let mut original = None;
+        self.take_in(task, core, &threads, &mut original)?;
         let link = Arc::new(TaskLink::default());
         let add = Command::Add {
             link: Arc::clone(&link),
@@ -195,7 +215,7 @@ impl SignalMechanism {
         };
         self.core(task, core)?.send(add);
         let members = members.to_vec();
-        Ok(Task { core, reservation: *reservation, members, threads, watch, link, cpu_before })
+        Ok(Task { core, reservation: *reservation, members, threads, watch, link, cpu_before, original })
     }
 }
 
@@ -288,7 +308,8 @@ impl Mechanism for SignalMechanism {
             .copied()
             .collect();
         write_members(&self.journal, task, &new_members)?;
-        self.take_in(task, core, &new)?;
+        let mut original = known.original.clone();
+        self.take_in(task, core, &new, &mut original)?;
         let known = self.tasks.get_mut(&task).ok_or(MechanismError::Unknown(task))?;
         known.members = members.to_vec();
         known.threads.clone_from(&threads);
