@@ -141,7 +141,7 @@ impl Reservation {
 
     /// The fraction of one core: slice by period.
     pub fn share(&self) -> f64 {
-        self.slice.as_secs_f64() / self.period.as_secs_f64()
+        self.slice.div_duration_f64(self.period)
     }
 
     pub(crate) fn period_ns(&self) -> u64 {

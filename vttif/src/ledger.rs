@@ -61,6 +61,8 @@ struct Daemon {
     whole: bool,
     heard: Instant,
     reported: bool,
+    /// When this run of it was first heard.
+    since: Instant,
     counters: HashMap<(MacAddr, MacAddr), Counters>,
 }
 
@@ -68,6 +70,8 @@ struct Daemon {
 struct Counters {
     sent: u64,
     received: u64,
+    /// When they were last known to move on.
+    moved: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -127,7 +131,7 @@ impl Ledger {
             None => (self.add_daemon(now, report), true),
         };
         if first {
-            self.daemons[id].restart(report);
+            self.daemons[id].restart(now, report);
             self.forgive(id);
         }
         let daemon = &mut self.daemons[id];
@@ -250,6 +254,7 @@ impl Ledger {
             whole: false,
             heard: now,
             reported: true,
+            since: now,
             counters: HashMap::new(),
         });
         self.daemon_ids.insert(report.host.clone(), id);
@@ -274,11 +279,17 @@ impl Ledger {
         let room = daemon.counters.len() < parameters.max_pairs;
         let known = daemon.counters.get_mut(&(source, destination));
         let has_past = known.is_none() && !daemon.whole;
+        // Reports without the entry tell nothing of it: those with it may have been lost.
+        let from = match &known {
+            _ if arrival.first => arrival.before,
+            Some(known) => known.moved.unwrap_or(daemon.since),
+            None => daemon.since,
+        };
         let fresh = if let Some(known) = known {
-            known.advance(entry)
+            known.advance(entry, arrival.now)
         } else if room {
             let mut counters = Counters::default();
-            let fresh = counters.advance(entry);
+            let fresh = counters.advance(entry, arrival.now);
             daemon.counters.insert((source, destination), counters);
             fresh
         } else {
@@ -294,17 +305,19 @@ impl Ledger {
             return;
         };
         if fresh.sent > 0 {
-            self.count_sent(key, fresh.sent, has_past, arrival, parameters);
+            self.count_sent(key, fresh.sent, from, has_past, arrival, parameters);
         }
         if fresh.received > 0 && !has_past {
-            self.count_received(key, fresh.received, arrival, parameters);
+            self.count_received(key, fresh.received, from, arrival, parameters);
         }
     }
 
+    /// Counts what was sent since `from`, but for what was lent of it.
     fn count_sent(
         &mut self,
         key: FlowKey,
         bytes: u64,
+        from: Instant,
         has_past: bool,
         arrival: &Arrival,
         parameters: &Parameters,
@@ -316,23 +329,35 @@ impl Ledger {
         let mut repaid = 0;
         if flow.lender.is_none_or(|lender| lender == arrival.daemon) {
             // What was lent long before the last report, that report would have repaid.
-            let is_current = !has_past && flow.lent_from + parameters.daemon_timeout >= arrival.before;
+            let is_current = !has_past && flow.lent_from + parameters.daemon_timeout >= from;
             repaid = if is_current { flow.credit.min(bytes) } else { 0 };
             flow.credit = if is_current { flow.credit - repaid } else { 0 };
             flow.lent_from = arrival.now;
+        } else if !has_past {
+            // The VM has moved, and nobody knew of it when its bytes were lent to the
+            // daemon that it left.
+            repaid = flow.credit.min(bytes);
+            flow.credit -= repaid;
         }
         if !has_past {
             flow.count(key, bytes - repaid, arrival, parameters, &mut self.due);
         }
     }
 
-    /// Counts what arrived if the sender's daemon does not say what was sent.
-    fn count_received(&mut self, key: FlowKey, bytes: u64, arrival: &Arrival, parameters: &Parameters) {
+    /// Counts what arrived since `from` if the sender's daemon does not say what was sent.
+    fn count_received(
+        &mut self,
+        key: FlowKey,
+        bytes: u64,
+        from: Instant,
+        arrival: &Arrival,
+        parameters: &Parameters,
+    ) {
         let lender = self.vertices[key.0 as usize].as_ref().and_then(|vertex| vertex.home);
         let is_counted = lender.is_some_and(|id| {
             let sender = &self.daemons[id];
             // The time before it fell silent, it has reported itself.
-            let overlaps = arrival.before < sender.heard + parameters.daemon_timeout / 2;
+            let overlaps = from < sender.heard + parameters.daemon_timeout / 2;
             overlaps || !sender.is_silent(arrival.now, parameters)
         });
         if is_counted {
@@ -388,7 +413,7 @@ impl Ledger {
 }
 
 impl Daemon {
-    fn restart(&mut self, report: &TrafficReport) {
+    fn restart(&mut self, now: Instant, report: &TrafficReport) {
         if self.incarnation != report.incarnation {
             self.former.push_back(self.incarnation);
             if self.former.len() > FORMER_RUNS {
@@ -398,6 +423,7 @@ impl Daemon {
         self.incarnation = report.incarnation;
         self.next_sequence = report.sequence;
         self.counters.clear();
+        self.since = now;
     }
 
     fn receive(&mut self, sequence: u64) -> Receipt {
@@ -416,11 +442,15 @@ impl Daemon {
 
 impl Counters {
     /// Moves on to an entry's counters; returns by how much.
-    fn advance(&mut self, entry: &TrafficEntry) -> Self {
+    fn advance(&mut self, entry: &TrafficEntry, now: Instant) -> Self {
         let fresh = Self {
             sent: entry.sent_bytes.saturating_sub(self.sent),
             received: entry.received_bytes.saturating_sub(self.received),
+            moved: self.moved,
         };
+        if fresh.sent > 0 || fresh.received > 0 {
+            self.moved = Some(now);
+        }
         self.sent = self.sent.max(entry.sent_bytes);
         self.received = self.received.max(entry.received_bytes);
         fresh

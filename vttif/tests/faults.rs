@@ -19,7 +19,8 @@ proptest! {
     #[test]
     fn each_byte_counts_once_whatever_happens_to_reports(
         seed: u64,
-        lost in 0.0..0.9_f64,
+        // So that no daemon passes for a silent one, which is the next test.
+        lost in 0.0..0.6_f64,
         duplicated in 0.0..0.9_f64,
         delay in 0_u64..400,
         migrations in 0_usize..4,
