@@ -4,6 +4,13 @@
 //! Counters only grow within a run of a daemon, so merging a report is taking
 //! the maximum: late, duplicated and overtaken reports change nothing, and the
 //! report after a lost one makes up for it.
+//!
+//! Of each pair there are two sums over all daemons: what they took from its
+//! source, and what they gave to its destination. Every byte is in the first
+//! once and in the second at most once, whichever daemons the two VMs were on, so
+//! neither ever exceeds the truth, and the greater of the two is what is known of
+//! it. While the source's daemon is silent the second goes on; how many bytes it
+//! lacks because they were lost on the way is learned while both go on.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -61,8 +68,6 @@ struct Daemon {
     whole: bool,
     heard: Instant,
     reported: bool,
-    /// When this run of it was first heard.
-    since: Instant,
     counters: HashMap<(MacAddr, MacAddr), Counters>,
 }
 
@@ -70,8 +75,6 @@ struct Daemon {
 struct Counters {
     sent: u64,
     received: u64,
-    /// When they were last known to move on.
-    moved: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -84,14 +87,18 @@ struct Vertex {
 
 #[derive(Debug)]
 struct Flow {
-    bytes: u64,
+    /// Bytes that daemons took from the source.
+    sent: u64,
+    /// Bytes that daemons gave to the destination.
+    received: u64,
+    /// Bytes that were lost between the two, as far as known.
+    lost: u64,
+    /// Has `sent` grown since `lost` was last looked at?
+    is_heard: bool,
+    /// Bytes that have been handed on as traffic, or are due to be.
+    counted: u64,
     due: f64,
     active: Instant,
-    /// Bytes counted where they arrived, since `lent_from`, that `lender` (or
-    /// a daemon yet unknown) may still report as sent.
-    credit: u64,
-    lender: Option<usize>,
-    lent_from: Instant,
 }
 
 /// What is the same for all entries of one report.
@@ -131,8 +138,7 @@ impl Ledger {
             None => (self.add_daemon(now, report), true),
         };
         if first {
-            self.daemons[id].restart(now, report);
-            self.forgive(id);
+            self.daemons[id].restart(report);
         }
         let daemon = &mut self.daemons[id];
         let receipt = daemon.receive(report.sequence);
@@ -238,7 +244,7 @@ impl Ledger {
     pub(crate) fn bytes(&self, source: MacAddr, destination: MacAddr) -> u64 {
         let id = |mac| self.vertex_ids.get(&mac).copied();
         let key = id(source).zip(id(destination));
-        key.and_then(|key| self.flows.get(&key)).map_or(0, |flow| flow.bytes)
+        key.and_then(|key| self.flows.get(&key)).map_or(0, |flow| flow.sent.max(flow.received))
     }
 
     pub(crate) const fn other(&self) -> u64 {
@@ -254,19 +260,10 @@ impl Ledger {
             whole: false,
             heard: now,
             reported: true,
-            since: now,
             counters: HashMap::new(),
         });
         self.daemon_ids.insert(report.host.clone(), id);
         id
-    }
-
-    /// What others counted for a daemon that has lost its counters, it will
-    /// never report itself.
-    fn forgive(&mut self, daemon: usize) {
-        for flow in self.flows.values_mut().filter(|flow| flow.lender == Some(daemon)) {
-            flow.credit = 0;
-        }
     }
 
     fn merge_entry(&mut self, entry: &TrafficEntry, arrival: &Arrival, parameters: &Parameters) {
@@ -279,17 +276,11 @@ impl Ledger {
         let room = daemon.counters.len() < parameters.max_pairs;
         let known = daemon.counters.get_mut(&(source, destination));
         let has_past = known.is_none() && !daemon.whole;
-        // Reports without the entry tell nothing of it: those with it may have been lost.
-        let from = match &known {
-            _ if arrival.first => arrival.before,
-            Some(known) => known.moved.unwrap_or(daemon.since),
-            None => daemon.since,
-        };
         let fresh = if let Some(known) = known {
-            known.advance(entry, arrival.now)
+            known.advance(entry)
         } else if room {
             let mut counters = Counters::default();
-            let fresh = counters.advance(entry, arrival.now);
+            let fresh = counters.advance(entry);
             daemon.counters.insert((source, destination), counters);
             fresh
         } else {
@@ -304,71 +295,19 @@ impl Ledger {
             self.other = self.other.saturating_add(if has_past { 0 } else { fresh.sent });
             return;
         };
-        if fresh.sent > 0 {
-            self.count_sent(key, fresh.sent, from, has_past, arrival, parameters);
-        }
-        if fresh.received > 0 && !has_past {
-            self.count_received(key, fresh.received, from, arrival, parameters);
-        }
-    }
-
-    /// Counts what was sent since `from`, but for what was lent of it.
-    fn count_sent(
-        &mut self,
-        key: FlowKey,
-        bytes: u64,
-        from: Instant,
-        has_past: bool,
-        arrival: &Arrival,
-        parameters: &Parameters,
-    ) {
-        if let Some(vertex) = &mut self.vertices[key.0 as usize] {
+        if fresh.sent > 0
+            && let Some(vertex) = &mut self.vertices[key.0 as usize]
+        {
             vertex.home = Some(arrival.daemon);
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        let mut repaid = 0;
-        if flow.lender.is_none_or(|lender| lender == arrival.daemon) {
-            // What was lent long before the last report, that report would have repaid.
-            let is_current = !has_past && flow.lent_from + parameters.daemon_timeout >= from;
-            repaid = if is_current { flow.credit.min(bytes) } else { 0 };
-            flow.credit = if is_current { flow.credit - repaid } else { 0 };
-            flow.lent_from = arrival.now;
-        } else if !has_past {
-            // The VM has moved, and nobody knew of it when its bytes were lent to the
-            // daemon that it left.
-            repaid = flow.credit.min(bytes);
-            flow.credit -= repaid;
-        }
-        if !has_past {
-            flow.count(key, bytes - repaid, arrival, parameters, &mut self.due);
-        }
-    }
-
-    /// Counts what arrived since `from` if the sender's daemon does not say what was sent.
-    fn count_received(
-        &mut self,
-        key: FlowKey,
-        bytes: u64,
-        from: Instant,
-        arrival: &Arrival,
-        parameters: &Parameters,
-    ) {
-        let lender = self.vertices[key.0 as usize].as_ref().and_then(|vertex| vertex.home);
-        let is_counted = lender.is_some_and(|id| {
-            let sender = &self.daemons[id];
-            // The time before it fell silent, it has reported itself.
-            let overlaps = from < sender.heard + parameters.daemon_timeout / 2;
-            overlaps || !sender.is_silent(arrival.now, parameters)
-        });
-        if is_counted {
+        if has_past {
+            flow.align();
             return;
         }
-        let Some(flow) = self.flows.get_mut(&key) else { return };
-        if flow.credit == 0 || flow.lender != lender {
-            (flow.credit, flow.lender, flow.lent_from) = (0, lender, arrival.now);
+        if flow.advance(&fresh, arrival, parameters) {
+            self.due.push(key);
         }
-        flow.credit = flow.credit.saturating_add(bytes);
-        flow.count(key, bytes, arrival, parameters, &mut self.due);
     }
 
     /// The key of a pair, which is watched from now on if there is room.
@@ -413,7 +352,7 @@ impl Ledger {
 }
 
 impl Daemon {
-    fn restart(&mut self, now: Instant, report: &TrafficReport) {
+    fn restart(&mut self, report: &TrafficReport) {
         if self.incarnation != report.incarnation {
             self.former.push_back(self.incarnation);
             if self.former.len() > FORMER_RUNS {
@@ -423,7 +362,6 @@ impl Daemon {
         self.incarnation = report.incarnation;
         self.next_sequence = report.sequence;
         self.counters.clear();
-        self.since = now;
     }
 
     fn receive(&mut self, sequence: u64) -> Receipt {
@@ -442,15 +380,11 @@ impl Daemon {
 
 impl Counters {
     /// Moves on to an entry's counters; returns by how much.
-    fn advance(&mut self, entry: &TrafficEntry, now: Instant) -> Self {
+    fn advance(&mut self, entry: &TrafficEntry) -> Self {
         let fresh = Self {
             sent: entry.sent_bytes.saturating_sub(self.sent),
             received: entry.received_bytes.saturating_sub(self.received),
-            moved: self.moved,
         };
-        if fresh.sent > 0 || fresh.received > 0 {
-            self.moved = Some(now);
-        }
         self.sent = self.sent.max(entry.sent_bytes);
         self.received = self.received.max(entry.received_bytes);
         fresh
@@ -459,32 +393,47 @@ impl Counters {
 
 impl Flow {
     const fn new(now: Instant) -> Self {
-        Self { bytes: 0, due: 0.0, active: now, credit: 0, lender: None, lent_from: now }
+        Self { sent: 0, received: 0, lost: 0, is_heard: false, counted: 0, due: 0.0, active: now }
     }
 
-    fn count(
-        &mut self,
-        key: FlowKey,
-        bytes: u64,
-        arrival: &Arrival,
-        parameters: &Parameters,
-        due: &mut Vec<FlowKey>,
-    ) {
-        let fresh = bytes as f64 * self.current_fraction(arrival, parameters);
-        if fresh > 0.0 {
-            if self.due == 0.0 {
-                due.push(key);
-            }
-            self.due += fresh;
+    /// Takes in what a daemon has counted since its last report; are bytes due
+    /// that were not before?
+    fn advance(&mut self, fresh: &Counters, arrival: &Arrival, parameters: &Parameters) -> bool {
+        self.sent = self.sent.saturating_add(fresh.sent);
+        self.received = self.received.saturating_add(fresh.received);
+        self.is_heard |= fresh.sent > 0;
+        // Measured when what arrived is the newer of the two: bytes under way, and
+        // those in reports under way, would pass for lost.
+        if fresh.received > 0 && self.is_heard {
+            self.lost = self.sent.saturating_sub(self.received);
+            self.is_heard = false;
         }
-        self.bytes = self.bytes.saturating_add(bytes);
+        // Where too many passed for lost, this is ahead for a moment; then `sent`
+        // gets there, too, and nothing is counted meanwhile.
+        let known = self.sent.max(self.received.saturating_add(self.lost));
+        let bytes = known.saturating_sub(self.counted);
+        if bytes == 0 {
+            return false;
+        }
+        let due = bytes as f64 * self.current_fraction(arrival, parameters);
+        let is_first = self.due == 0.0 && due > 0.0;
+        self.due += due;
+        self.counted = known;
         self.active = arrival.now;
+        is_first
+    }
+
+    /// A daemon is heard of that has counted for a while, nobody knows since when
+    /// the one and the other: from here on, they go on together.
+    fn align(&mut self) {
+        self.sent = self.sent.max(self.received);
+        self.is_heard = false;
     }
 
     /// How much of the bytes in a report is of the current interval.
     fn current_fraction(&self, arrival: &Arrival, parameters: &Parameters) -> f64 {
         let elapsed = arrival.now.saturating_duration_since(arrival.before);
-        let was_active = self.bytes > 0 && self.active + parameters.daemon_timeout >= arrival.before;
+        let was_active = self.counted > 0 && self.active + parameters.daemon_timeout >= arrival.before;
         if arrival.first {
             // Nobody knows how long ago they were sent.
             0.0

@@ -38,6 +38,8 @@ pub struct World {
     pub aggregator: Aggregator,
     pub changes: Vec<(Duration, Change)>,
     pub faults: Faults,
+    /// The share of frames that are lost between two daemons.
+    pub frames_lost: f64,
     pub rng: StdRng,
     /// The host of each VM.
     pub placement: Vec<usize>,
@@ -81,6 +83,7 @@ impl World {
             aggregator: Aggregator::new(NETWORK, parameters).unwrap(),
             changes: Vec::new(),
             faults: Faults::NONE,
+            frames_lost: 0.0,
             placement: (0..vms).map(|vm| vm % hosts).collect(),
             daemons,
             under_way: Vec::new(),
@@ -128,6 +131,9 @@ impl World {
             entry.sent_frames += 1;
             entry.sent_bytes += bytes;
         });
+        if self.rng.random_bool(self.frames_lost) {
+            return;
+        }
         self.daemons[to].count(mac(source), mac(destination), |entry| {
             entry.received_frames += 1;
             entry.received_bytes += bytes;
