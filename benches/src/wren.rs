@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vnet_core::control::PathStatus;
-use wren::{Sample, threshold};
+use wren::{Parameters, PathEstimate, PathEstimator, Sample, threshold};
 
 /// What a path is like.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
     /// Its capacity in Mbit/s.
     pub mbit: u64,
@@ -19,8 +19,34 @@ pub struct Case {
     /// What others send, in percent of the capacity.
     pub load: u32,
     /// How their frames follow each other.
-    pub arrivals: &'static str,
+    pub arrivals: String,
+    /// Does the application send too little to tell what is available?
+    #[serde(default)]
+    pub limited: bool,
 }
+
+impl Case {
+    /// Bytes of a message of the application: as many as take 10 ms at the capacity,
+    /// or as long as the path is, within reason.
+    pub fn message(&self) -> u64 {
+        match self.limited {
+            true => LIMITED_MESSAGE,
+            false => (self.mbit * self.latency_us.max(10_000) / 8).clamp(64 << 10, 4 << 20),
+        }
+    }
+
+    /// Milliseconds between two exchanges of the application: more where they
+    /// cost this machine more.
+    pub fn pause_ms(&self) -> u64 {
+        match self.limited {
+            true => 50,
+            false => (self.mbit / 16).clamp(20, 60),
+        }
+    }
+}
+
+/// What `patterns` sends unless it is told otherwise.
+const LIMITED_MESSAGE: u64 = 8 << 10;
 
 /// What was found out of one direction of a path. Rates are in Mbit/s.
 #[derive(Clone, Debug, Serialize)]
@@ -39,14 +65,14 @@ pub struct Outcome {
     /// Wren's estimate of the capacity.
     pub capacity: Option<f64>,
     /// Wren's estimate of the latency, in microseconds.
-    pub latency_us: Option<u64>,
+    pub latency_estimate_us: Option<u64>,
     /// The highest rate that came through.
     pub carried: f64,
 }
 
 impl Outcome {
     /// Headings for the lines.
-    pub const HEADINGS: &'static str = "capacity  latency ms  load      law     truth  estimate  error %  plain error %  capacity error %  latency error us";
+    pub const HEADINGS: &'static str = "capacity  latency ms  load      law  limited     truth  estimate  error %  plain error %  capacity error %  latency error us";
 
     /// Puts estimates beside the truth; `others` have sent that many bit/s.
     pub fn new(case: Case, others: f64, status: Option<&PathStatus>, plain: Option<f64>) -> Self {
@@ -57,7 +83,7 @@ impl Outcome {
             range: available.map(|rate| (rate.low.mbit(), rate.high.mbit())),
             plain: plain.map(|rate| rate / 1e6),
             capacity: status.and_then(|status| status.capacity).map(|rate| rate.value.mbit()),
-            latency_us: status.and_then(|status| status.latency_us),
+            latency_estimate_us: status.and_then(|status| status.latency_us),
             carried: status.map_or(0.0, |status| status.carried.mbit()),
             case,
         }
@@ -75,14 +101,14 @@ impl Outcome {
 
     /// The error of the latency in microseconds, and whether it is within 5 % or 50 us.
     pub fn latency_error(&self) -> Option<(f64, bool)> {
-        let error = self.latency_us? as f64 - self.case.latency_us as f64;
+        let error = self.latency_estimate_us? as f64 - self.case.latency_us as f64;
         Some((error, error.abs() <= (self.case.latency_us as f64 * 0.05).max(50.0)))
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { mbit, latency_us, load, arrivals } = self.case;
+        let Case { mbit, latency_us, load, ref arrivals, limited } = self.case;
         let number = |value: Option<f64>, digits: usize| match value {
             Some(value) => format!("{value:.digits$}"),
             None => "-".to_owned(),
@@ -90,8 +116,9 @@ impl fmt::Display for Outcome {
         let percent = |value: Option<f64>| number(value.map(|value| value * 100.0), 1);
         write!(
             f,
-            "{mbit:8}  {:10.1}  {load:4}  {arrivals:>7}  {:8.2}  {:>8}  {:>7}  {:>13}  {:>16}  {:>16}",
+            "{mbit:8}  {:10.1}  {load:4}  {arrivals:>7}  {:>7}  {:8.2}  {:>8}  {:>7}  {:>13}  {:>16}  {:>16}",
             latency_us as f64 / 1e3,
+            if limited { "yes" } else { "-" },
             self.truth,
             number(self.available, 2),
             percent(self.error()),
@@ -154,7 +181,7 @@ impl fmt::Display for Accuracy {
 pub fn accuracies(outcomes: &[Outcome]) -> Vec<Accuracy> {
     let of = |from: u32, to: u32| {
         let some: Vec<&Outcome> =
-            outcomes.iter().filter(|outcome| (from..=to).contains(&outcome.case.load)).collect();
+            outcomes.iter().filter(|o| !o.case.limited && (from..=to).contains(&o.case.load)).collect();
         let sizes = |error: fn(&Outcome) -> Option<f64>| {
             let mut sizes: Vec<f64> =
                 some.iter().filter_map(|outcome| error(outcome)).map(f64::abs).collect();
@@ -179,6 +206,35 @@ pub fn accuracies(outcomes: &[Outcome]) -> Vec<Accuracy> {
     [of(0, 60), of(61, 100)].into_iter().filter(|accuracy| accuracy.cases > 0).collect()
 }
 
+/// What is said of paths whose application sends too little to tell.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limited {
+    /// How many directions of paths.
+    pub cases: usize,
+    /// Of how many the available bandwidth is unknown.
+    pub unknown: usize,
+    /// Of how many there is an estimate that is wrong by more than a quarter.
+    pub wrong: usize,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cases, unknown, wrong } = self;
+        write!(f, "application-limited: {cases} cases, {unknown} unknown, {wrong} wrong by more than 25 %")
+    }
+}
+
+/// What is said of the limited ones.
+pub fn limited(outcomes: &[Outcome]) -> Limited {
+    let some = || outcomes.iter().filter(|outcome| outcome.case.limited);
+    let errors = || some().filter_map(Outcome::error);
+    Limited {
+        cases: some().count(),
+        unknown: some().count() - errors().count(),
+        wrong: errors().filter(|error| error.abs() > 0.25).count(),
+    }
+}
+
 /// Not a number of none.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share) as usize;
@@ -193,6 +249,66 @@ pub fn plain_estimate(trace: &Path, seconds: u64) -> anyhow::Result<Option<f64>>
         |run: &&Vec<Sample>| run.last().is_some_and(|s| s.arrived_ns + seconds * 1_000_000_000 >= last);
     let trains: Vec<_> = runs.iter().filter(recent).flat_map(|run| threshold::trains(run)).collect();
     Ok(threshold::available(&trains))
+}
+
+/// A direction whose samples are kept: what is known of it, and where they are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// What it is like.
+    #[serde(flatten)]
+    pub case: Case,
+    /// What others sent, in bit/s.
+    pub others: f64,
+    /// The file of its samples, and that of the other direction's.
+    pub files: (String, String),
+}
+
+impl Kept {
+    /// The name of the list of what a directory keeps.
+    pub const LIST: &'static str = "kept.json";
+
+    /// What is kept in a directory; nothing if there is no list.
+    pub fn read(directory: &Path) -> anyhow::Result<Vec<Self>> {
+        let list = directory.join(Self::LIST);
+        match fs::read_to_string(&list) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("reading {}", list.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).with_context(|| format!("could not read {}", list.display())),
+        }
+    }
+
+    /// Estimates again from the samples.
+    pub fn replay(&self, directory: &Path, seconds: u64) -> anyhow::Result<Outcome> {
+        let there = estimate(&read_trace(&directory.join(&self.files.0))?);
+        let back = estimate(&read_trace(&directory.join(&self.files.1))?);
+        let round_trip = wren::round_trip(&there.envelope, &back.envelope, 300_000_000);
+        let plain = plain_estimate(&directory.join(&self.files.0), seconds)?;
+        Ok(Outcome {
+            truth: self.case.mbit as f64 - self.others / 1e6,
+            available: there.available.map(|rate| rate.value / 1e6),
+            range: there.available.map(|rate| (rate.low / 1e6, rate.high / 1e6)),
+            plain: plain.map(|rate| rate / 1e6),
+            capacity: there.capacity.map(|rate| rate.value / 1e6),
+            latency_estimate_us: round_trip.map(|ns| (ns / 2e3).round() as u64),
+            carried: there.carried / 1e6,
+            case: self.case.clone(),
+        })
+    }
+}
+
+/// What a daemon makes of such runs, with an estimate every second.
+fn estimate(runs: &[Vec<Sample>]) -> PathEstimate {
+    let mut estimator = PathEstimator::new(Parameters::default());
+    let (mut second, mut latest) = (0, 0);
+    for run in runs {
+        estimator.add(run.iter().copied());
+        latest = run.last().map_or(latest, |sample| sample.arrived_ns);
+        if latest / 1_000_000_000 > second {
+            second = latest / 1_000_000_000;
+            estimator.estimate(latest);
+        }
+    }
+    estimator.estimate(latest)
 }
 
 /// The runs of samples in a trace.

@@ -40,6 +40,10 @@ impl Default for Parameters {
 /// Stretches are at least so long, if the traffic lets them, in nanoseconds.
 const STRETCH_NS: u64 = 1_000_000;
 
+/// And those whose ends were not sent when they were stamped, since others were sent
+/// at once with them: many times as long as a host takes to send 256 KiB.
+const BLURRED_NS: u64 = 10_000_000;
+
 /// No more stretches than this are kept.
 const MAX_STRETCHES: usize = 20_000;
 
@@ -139,14 +143,16 @@ impl PathEstimator {
         })
     }
 
-    /// The line through the stretches; weights depend on the capacity a little, so
-    /// it is drawn twice.
-    fn line(&self) -> Option<Line> {
-        let all = self.stretches.iter().copied();
-        let rough = self.per_bit.or_else(|| densest(all.clone()))?;
-        let sane = |line: &Line| line.per_bit > 0.0 && line.load < 1.0;
-        let first = fit(all.clone(), rough).filter(sane)?;
-        fit(all.clone(), first.per_bit).filter(sane).filter(|line| !line.is_contradicted(all))
+    /// The line through the stretches. Weights depend on the capacity a little, so
+    /// the first one is drawn twice.
+    fn line(&mut self) -> Option<Line> {
+        let all: &[Stretch] = self.stretches.make_contiguous();
+        let is_sane = |line: &Line| line.per_bit > 0.0 && line.load < 1.0;
+        let per_bit = match self.per_bit {
+            Some(per_bit) => per_bit,
+            None => fit(all, densest(all)?).filter(is_sane)?.per_bit,
+        };
+        fit(all, per_bit).filter(is_sane).filter(|line| !line.is_contradicted(all))
     }
 
     /// The packets that did not wait.
@@ -178,7 +184,12 @@ impl PathEstimator {
         let per_byte_ns = self.per_bit.unwrap_or(0.0) * 8e9;
         self.short.update(per_byte_ns);
         self.full.update(per_byte_ns);
-        let cut = Cut { per_byte_ns, margin_ns: self.parameters.noise_ns, length_ns: STRETCH_NS };
+        let cut = Cut {
+            per_byte_ns,
+            margin_ns: self.parameters.noise_ns,
+            length_ns: STRETCH_NS,
+            blurred_ns: BLURRED_NS,
+        };
         let mut found = Vec::new();
         for run in &runs {
             let waited = run.iter().map(|sample| {
@@ -218,8 +229,9 @@ impl PathEstimator {
 
 /// Seconds per bit of the densest tenth of the stretches: at least what the
 /// capacity allows, and about that.
-fn densest(stretches: impl Iterator<Item = Stretch>) -> Option<f64> {
-    let mut all: Vec<f64> = stretches.filter(|s| s.arrived_s > 0.0).map(|s| s.arrived_s / s.bits).collect();
+fn densest(stretches: &[Stretch]) -> Option<f64> {
+    let mut all: Vec<f64> =
+        stretches.iter().filter(|s| s.arrived_s > 0.0).map(|s| s.arrived_s / s.bits).collect();
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 10).copied()
 }

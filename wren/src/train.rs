@@ -46,35 +46,74 @@ pub(crate) struct Cut {
     pub(crate) per_byte_ns: f64,
     /// Waits are wrong by this much at most, in nanoseconds.
     pub(crate) margin_ns: f64,
-    /// A stretch that is this long is cut, in nanoseconds.
+    /// A stretch between two packets that were first of those sent at once is
+    /// cut when it is this long, in nanoseconds.
     pub(crate) length_ns: u64,
+    /// Any other is cut, and kept, when it is this long.
+    pub(crate) blurred_ns: u64,
+}
+
+/// A packet at which a stretch may begin or end.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    sample: Sample,
+    /// Is it the first of those that were sent at once?
+    is_first: bool,
+    /// Bits of ours since the stretch began, its own included.
+    bits: f64,
+}
+
+/// A stretch that goes on.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    begin: Mark,
+    last: Waited,
+    /// The latest packet that was the first of those sent at once.
+    first: Option<Mark>,
+    bits: f64,
+}
+
+impl Open {
+    fn new(packet: &Waited, is_first: bool) -> Self {
+        let begin = Mark { sample: packet.sample, is_first, bits: 0.0 };
+        Self { begin, last: *packet, first: None, bits: 0.0 }
+    }
 }
 
 /// The stretches of a run of packets, in the order in which they were sent.
+///
+/// Packets that were sent at once leave their host one after the other, in a time
+/// that nobody knows; the first of them leaves when it is stamped. So stretches are
+/// from one such first packet to another, or so long that this makes no difference.
 pub(crate) fn stretches(run: &[Waited], cut: Cut, out: &mut Vec<Stretch>) {
-    // The first and the latest packet of the stretch, and our bits since the first.
-    let mut open: Option<(Sample, Waited, f64)> = None;
+    let mut open: Option<Open> = None;
     let mut between = 0.0;
+    let mut sent_ns = None;
     for packet in run {
-        let bits = f64::from(packet.sample.bytes) * 8.0;
-        between += bits;
+        between += f64::from(packet.sample.bytes) * 8.0;
+        let is_first = sent_ns != Some(packet.sample.sent_ns);
+        sent_ns = Some(packet.sample.sent_ns);
         if !packet.is_probe {
             continue;
         }
         open = match open {
-            Some((first, last, sum)) if joins(&last, packet, cut) => {
-                let sum = sum + between;
-                let sample = packet.sample;
-                if sample.arrived_ns.saturating_sub(first.arrived_ns) >= cut.length_ns {
-                    out.push(stretch(first, sample, sum));
-                    Some((sample, *packet, 0.0))
+            Some(open) if joins(&open.last, packet, cut) => {
+                let bits = open.bits + between;
+                let mark = Mark { sample: packet.sample, is_first, bits };
+                let first = if is_first { Some(mark) } else { open.first };
+                let open = Open { last: *packet, bits, first, ..open };
+                let length = packet.sample.arrived_ns.saturating_sub(open.begin.sample.arrived_ns);
+                let is_sharp = open.begin.is_first && is_first;
+                if length >= cut.blurred_ns || is_sharp && length >= cut.length_ns {
+                    out.push(stretch(&open.begin, &mark));
+                    Some(Open::new(packet, is_first))
                 } else {
-                    Some((first, *packet, sum))
+                    Some(open)
                 }
             }
             other => {
                 finish(other, out);
-                Some((packet.sample, *packet, 0.0))
+                Some(Open::new(packet, is_first))
             }
         };
         between = 0.0;
@@ -89,19 +128,20 @@ fn joins(last: &Waited, next: &Waited, cut: Cut) -> bool {
     next.sample.sent_ns >= last.sample.sent_ns && gap <= work
 }
 
-fn finish(open: Option<(Sample, Waited, f64)>, out: &mut Vec<Stretch>) {
-    if let Some((first, last, sum)) = open
-        && sum > 0.0
+/// What is left of a stretch that does not go on.
+fn finish(open: Option<Open>, out: &mut Vec<Stretch>) {
+    if let Some(Open { begin, first: Some(end), .. }) = open
+        && begin.is_first
     {
-        out.push(stretch(first, last.sample, sum));
+        out.push(stretch(&begin, &end));
     }
 }
 
-fn stretch(first: Sample, last: Sample, bits: f64) -> Stretch {
+fn stretch(begin: &Mark, end: &Mark) -> Stretch {
     Stretch {
-        arrived_ns: last.arrived_ns,
-        bits,
-        sent_s: last.sent_ns.saturating_sub(first.sent_ns) as f64 * 1e-9,
-        arrived_s: last.arrived_ns.saturating_sub(first.arrived_ns) as f64 * 1e-9,
+        arrived_ns: end.sample.arrived_ns,
+        bits: end.bits,
+        sent_s: end.sample.sent_ns.saturating_sub(begin.sample.sent_ns) as f64 * 1e-9,
+        arrived_s: end.sample.arrived_ns.saturating_sub(begin.sample.arrived_ns) as f64 * 1e-9,
     }
 }

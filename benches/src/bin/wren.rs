@@ -15,7 +15,7 @@ use serde::Serialize;
 use testbed::{Application, Testbed};
 use vlab::wan::{CrossArrivals, CrossTraffic, Figures};
 use vlab::{LabSpec, STATE_DIR};
-use vnet_benches::wren::{Accuracy, Case, Outcome, accuracies, plain_estimate};
+use vnet_benches::wren::{Accuracy, Case, Kept, Limited, Outcome, accuracies, limited, plain_estimate};
 use vnet_core::generate::Overlay;
 use vnet_core::shape::Shape;
 use vnet_core::{Bandwidth, HostName, InterfaceName};
@@ -35,7 +35,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "10,100,1000")]
     capacity: Vec<u64>,
     /// One-way latencies, in microseconds
-    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000,100000")]
+    #[arg(long, value_delimiter = ',', default_value = "100,10000,100000")]
     latency: Vec<u64>,
     /// Loads of others, in percent of the capacity
     #[arg(long, value_delimiter = ',', default_value = "0,20,40,60,80")]
@@ -43,25 +43,39 @@ struct Options {
     /// How the frames of others follow each other
     #[arg(long, value_enum, value_delimiter = ',', default_value = "poisson,pareto")]
     arrivals: Vec<Arrivals>,
-    /// Bytes of a message of the application; 0: as many as take 10 ms at the
-    /// capacity, 64 KiB to 1 MiB
-    #[arg(long, default_value_t = 0)]
-    message: u64,
-    /// Milliseconds between two exchanges of the application
-    #[arg(long, default_value_t = 20)]
-    pause: u64,
+    /// Bytes of a message of the application, instead of as many as suit the path
+    #[arg(long)]
+    message: Option<u64>,
+    /// Milliseconds between two exchanges of the application, instead of 20 to 60
+    #[arg(long)]
+    pause: Option<u64>,
+    /// Leave out the paths whose application sends too little to tell
+    #[arg(long)]
+    no_limited: bool,
     /// Seconds that each estimate is from
     #[arg(long, default_value_t = 30)]
     window: u64,
     /// How many Mbit/s of paths are measured at the same time
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 2000)]
     together: u64,
-    /// Keep the samples in this directory
+    /// Keep the samples in this directory, beside what it has
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Measure nothing: estimate again from the samples kept in this directory
+    #[arg(long, conflicts_with = "keep")]
+    replay: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    fn includes(&self, case: &Case) -> bool {
+        self.capacity.contains(&case.mbit)
+            && self.latency.contains(&case.latency_us)
+            && self.load.contains(&case.load)
+            && (case.load == 0 || self.arrivals.iter().any(|arrivals| arrivals.name() == case.arrivals))
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,6 +105,13 @@ impl Arrivals {
 struct Report {
     outcomes: Vec<Outcome>,
     accuracy: Vec<Accuracy>,
+    limited: Limited,
+}
+
+impl Report {
+    fn new(outcomes: Vec<Outcome>) -> Self {
+        Self { accuracy: accuracies(&outcomes), limited: limited(&outcomes), outcomes }
+    }
 }
 
 fn main() -> ExitCode {
@@ -98,7 +119,10 @@ fn main() -> ExitCode {
         return code;
     }
     let options = Options::parse();
-    let result = vlab::enter().map_err(anyhow::Error::from).and_then(|_| measure(&options));
+    let result = match &options.replay {
+        Some(directory) => replay(directory, &options),
+        None => vlab::enter().map_err(anyhow::Error::from).and_then(|_| measure(&options)),
+    };
     match result.and_then(|report| show(&report, options.json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -121,7 +145,17 @@ fn show(report: &Report, json: bool) -> anyhow::Result<()> {
     for accuracy in &report.accuracy {
         println!("{accuracy}");
     }
+    println!("{}", report.limited);
     Ok(())
+}
+
+fn replay(directory: &Path, options: &Options) -> anyhow::Result<Report> {
+    let outcomes: Vec<Outcome> = Kept::read(directory)?
+        .iter()
+        .filter(|kept| options.includes(&kept.case))
+        .map(|kept| kept.replay(directory, options.window))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Report::new(outcomes))
 }
 
 fn measure(options: &Options) -> anyhow::Result<Report> {
@@ -131,8 +165,15 @@ fn measure(options: &Options) -> anyhow::Result<Report> {
             for &load in &options.load {
                 for arrivals in &options.arrivals {
                     // Without others, their law makes no difference.
+                    let case = |limited| {
+                        let arrivals = arrivals.name().to_owned();
+                        Case { mbit, latency_us, load, arrivals, limited }
+                    };
                     if load > 0 || matches!(arrivals, Arrivals::Poisson) {
-                        cases.push((Case { mbit, latency_us, load, arrivals: arrivals.name() }, *arrivals));
+                        cases.push((case(false), *arrivals));
+                    }
+                    if load == 40 && !options.no_limited && matches!(arrivals, Arrivals::Poisson) {
+                        cases.push((case(true), *arrivals));
                     }
                 }
             }
@@ -152,8 +193,7 @@ fn measure(options: &Options) -> anyhow::Result<Report> {
         }
         outcomes.extend(found);
     }
-    let accuracy = accuracies(&outcomes);
-    Ok(Report { outcomes, accuracy })
+    Ok(Report::new(outcomes))
 }
 
 /// Each has two daemons and two VMs.
@@ -207,16 +247,13 @@ fn measure_group(group: &[(Case, Arrivals)], options: &Options) -> anyhow::Resul
     apply(&mut bed.client()?, &topology, &ApplyOptions { network, ..ApplyOptions::default() }, |_| {})?;
 
     let mut applications = Vec::new();
-    let pause = format!("{}ms", options.pause);
     for (pair, (case, _)) in group.iter().enumerate() {
         let vms: Vec<InterfaceName> = [1, 2]
             .map(|n| InterfaceName::new(&format!("vm{}", n + 2 * pair)))
             .into_iter()
             .collect::<Result<_, _>>()?;
-        let message = match options.message {
-            0 => (case.mbit * 1250).clamp(64 << 10, 1 << 20),
-            given => given,
-        };
+        let message = options.message.unwrap_or_else(|| case.message());
+        let pause = format!("{}ms", options.pause.unwrap_or_else(|| case.pause_ms()));
         let arguments = ["--compute", &pause, "--interval", "1s"];
         applications.push(Application::start(&bed, &vms, &Shape::Bus, message, &arguments)?);
     }
@@ -244,6 +281,7 @@ fn measure_group(group: &[(Case, Arrivals)], options: &Options) -> anyhow::Resul
         anyhow::ensure!(application.failures().is_empty(), "{:?}", application.failures());
     }
     let mut outcomes = Vec::new();
+    let mut list = Kept::read(&kept)?;
     for (pair, (case, _)) in group.iter().enumerate() {
         let (a, b) = ends(pair);
         for (from, to) in [(&a, &b), (&b, &a)] {
@@ -256,11 +294,19 @@ fn measure_group(group: &[(Case, Arrivals)], options: &Options) -> anyhow::Resul
             let plain = plain_estimate(&trace, options.window)?;
             outcomes.push(Outcome::new(case.clone(), others, status, plain));
             if options.keep.is_some() {
+                let Case { mbit, latency_us, load, arrivals, limited } = case;
+                let limited = if *limited { "-limited" } else { "" };
                 let name =
-                    format!("{}-{}-{}-{}-{from}.csv", case.mbit, case.latency_us, case.load, case.arrivals);
-                fs::rename(&trace, kept.join(name))?;
+                    |host: &HostName| format!("{mbit}-{latency_us}-{load}-{arrivals}{limited}-{host}.csv");
+                fs::rename(&trace, kept.join(name(&from)))?;
+                let files = (name(&from), name(&to));
+                list.retain(|kept: &Kept| kept.files != files);
+                list.push(Kept { case: case.clone(), others, files });
             }
         }
+    }
+    if options.keep.is_some() {
+        fs::write(kept.join(Kept::LIST), serde_json::to_string_pretty(&list)?)?;
     }
     Ok(outcomes)
 }
