@@ -61,7 +61,15 @@ pub struct Aggregator {
     forgot: Option<Instant>,
     reported: Reported,
     candidate: Option<Candidate>,
+    /// When a pair last entered the topology, on the detector's clock, and in which
+    /// round of reports.
+    known_added: Duration,
+    added_in_round: u64,
 }
+
+/// So many times all daemons have to report without anything new before a topology
+/// is stable. (On hosts with time to spare they do so anyway.)
+const STABLE_ROUNDS: u64 = 3;
 
 /// The topology that was last reported.
 #[derive(Debug)]
@@ -117,6 +125,8 @@ impl Aggregator {
                 changed: None,
             },
             candidate: None,
+            known_added: Duration::ZERO,
+            added_in_round: 0,
         })
     }
 
@@ -154,7 +164,7 @@ impl Aggregator {
         }
         self.interval_began = Some(now);
         self.forget(now);
-        let Self { ledger, detector, parameters, .. } = self;
+        let Self { ledger, detector, parameters, known_added, added_in_round, .. } = self;
         // Without any report, nothing is known, which is not silence.
         if ledger.is_deaf(now, parameters) {
             return None;
@@ -162,7 +172,11 @@ impl Aggregator {
         let bytes: Vec<_> = ledger.drain().collect();
         let awaited = |vertex| ledger.awaits(now, vertex, parameters);
         detector.advance(elapsed, bytes.into_iter(), awaited, parameters);
-        ledger.end_interval();
+        let added = detector.last_added();
+        ledger.end_interval(now, parameters);
+        if *known_added != added {
+            (*known_added, *added_in_round) = (added, ledger.rounds());
+        }
         self.consider(now)
     }
 
@@ -247,6 +261,7 @@ impl Aggregator {
         let patience = if is_thinner { self.parameters.idle_after } else { self.parameters.follow_interval };
         let is_overdue = now.saturating_duration_since(since) > patience;
         let is_settled = self.detector.since_added() >= self.parameters.stable_for
+            && self.ledger.rounds() >= self.added_in_round + STABLE_ROUNDS
             && !self.detector.is_leaving(&self.parameters);
         if !is_settled && !is_overdue {
             return None;

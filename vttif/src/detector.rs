@@ -123,6 +123,11 @@ impl Detector {
         self.version
     }
 
+    /// When a pair last entered the topology, on this detector's clock.
+    pub(crate) const fn last_added(&self) -> Duration {
+        self.last_added
+    }
+
     /// For how long no pair has entered the topology.
     pub(crate) fn since_added(&self) -> Duration {
         self.clock - self.last_added
@@ -192,6 +197,12 @@ impl Detector {
         let tau = parameters.smoothing_interval.as_secs_f64();
         let fast_tau = (parameters.update_interval * FAST).as_secs_f64();
         let filled = self.filled.as_secs_f64();
+        let gains = |span: f64| {
+            let fast = 1.0 - (-span / fast_tau).exp();
+            // The mean of all so far until the filter is full.
+            (fast, (1.0 - (-span / tau).exp()).max(span / (filled + span)))
+        };
+        let usual = gains(elapsed.as_secs_f64().max(1e-6));
         let mut scale = Scale::default();
         for (edge, pair) in &mut self.pairs {
             pair.unseen += elapsed;
@@ -201,10 +212,8 @@ impl Detector {
                 let span = pair.unseen.as_secs_f64().max(1e-6);
                 let rates = pair.pending.map(|bytes| bytes / span);
                 pair.current = rates[0] + rates[1];
-                let fast_gain = 1.0 - (-span / fast_tau).exp();
+                let (fast_gain, gain) = if pair.unseen == elapsed { usual } else { gains(span) };
                 pair.fast += fast_gain * (pair.current - pair.fast);
-                // The mean of all so far until the filter is full.
-                let gain = (1.0 - (-span / tau).exp()).max(span / (filled + span));
                 for (slow, rate) in pair.slow.iter_mut().zip(rates) {
                     *slow += gain * (rate - *slow);
                 }

@@ -57,6 +57,8 @@ pub(crate) struct Ledger {
     flows: HashMap<FlowKey, Flow>,
     due: Vec<FlowKey>,
     other: u64,
+    /// How many times all daemons have reported.
+    rounds: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,10 @@ struct Daemon {
     /// Are all pairs that `counters` lacks known to have started at zero?
     whole: bool,
     heard: Instant,
+    /// Has it reported in this interval?
     reported: bool,
+    /// Has it reported in this round?
+    is_in_round: bool,
     counters: HashMap<(MacAddr, MacAddr), Counters>,
 }
 
@@ -123,6 +128,7 @@ impl Ledger {
             flows: HashMap::new(),
             due: Vec::new(),
             other: 0,
+            rounds: 0,
         }
     }
 
@@ -144,7 +150,7 @@ impl Ledger {
         let receipt = daemon.receive(report.sequence);
         let before = daemon.heard;
         daemon.heard = before.max(now);
-        daemon.reported = true;
+        (daemon.reported, daemon.is_in_round) = (true, true);
 
         let arrival = Arrival { now, daemon: id, before, first };
         if first {
@@ -169,10 +175,20 @@ impl Ledger {
     }
 
     /// Begins the next interval.
-    pub(crate) fn end_interval(&mut self) {
+    pub(crate) fn end_interval(&mut self, now: Instant, parameters: &Parameters) {
+        let is_heard = |daemon: &Daemon| daemon.is_in_round || daemon.is_silent(now, parameters);
+        let is_round = self.daemons.iter().all(is_heard);
+        self.rounds += u64::from(is_round);
         for daemon in &mut self.daemons {
             daemon.reported = false;
+            daemon.is_in_round &= !is_round;
         }
+    }
+
+    /// How many times all daemons have reported, but those that are silent. On hosts
+    /// with more to do than they can, that takes longer than an interval.
+    pub(crate) const fn rounds(&self) -> u64 {
+        self.rounds
     }
 
     /// Is the daemon of this vertex still to report for this interval?
@@ -260,6 +276,7 @@ impl Ledger {
             whole: false,
             heard: now,
             reported: true,
+            is_in_round: true,
             counters: HashMap::new(),
         });
         self.daemon_ids.insert(report.host.clone(), id);

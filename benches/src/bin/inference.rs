@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release -p vnet-benches --bin inference`
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use anyhow::Context;
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use vnet_core::control::LinkSpec;
+use vnet_core::control::{Body, Envelope, LinkSpec, Notice, TrafficEntry, TrafficReport, encode};
 use vnet_core::{
     Action, Destination, EdgeRef, HostName, InterfaceName, Link, LinkKind, MacAddr, NetworkId, Rule, Source,
 };
@@ -24,9 +25,11 @@ use wren::{Parameters, PathEstimator, Sample};
 ///
 /// Two data planes in this process, joined by a UDP link over loopback; frames go
 /// from a port of the first to one of the second. With inference, the planes
-/// note the arrivals of datagrams, and beside them a thread does what a daemon does:
-/// it reads the traffic matrix 20 times a second and estimates the path. Rounds with
-/// and without inference take turns.
+/// note the arrivals of datagrams, and beside them a thread does what daemons do: it
+/// reads the traffic matrices 20 times a second, makes reports of them and estimates
+/// the path. Short rounds with and without inference take turns on the same planes
+/// (ABBA), so that neither the layout of memory nor the machine's moods favour
+/// either.
 #[derive(Parser)]
 #[command(name = "inference", version, about)]
 struct Options {
@@ -34,10 +37,10 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "64,10000")]
     pairs: Vec<u32>,
     /// How many rounds with and how many without
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 100)]
     rounds: usize,
     /// The length of a round, in milliseconds
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 400)]
     length: u64,
     /// The length of a frame, in bytes
     #[arg(long, default_value_t = 1400)]
@@ -56,9 +59,9 @@ struct Row {
     /// Medians over neighbouring rounds of "with" by "without", less 1, in percent.
     throughput_percent: f64,
     cpu_percent: f64,
-    /// Their quartiles.
-    throughput_quartiles: (f64, f64),
-    cpu_quartiles: (f64, f64),
+    /// Where those medians are with a probability of 95 % (by the ranks of a sign test).
+    throughput_interval: (f64, f64),
+    cpu_interval: (f64, f64),
 }
 
 fn main() -> ExitCode {
@@ -80,11 +83,11 @@ fn main() -> ExitCode {
                     row.gbit_per_s,
                     row.cpu_s_per_gb,
                     row.throughput_percent,
-                    row.throughput_quartiles.0,
-                    row.throughput_quartiles.1,
+                    row.throughput_interval.0,
+                    row.throughput_interval.1,
                     row.cpu_percent,
-                    row.cpu_quartiles.0,
-                    row.cpu_quartiles.1,
+                    row.cpu_interval.0,
+                    row.cpu_interval.1,
                 );
             }
         }
@@ -100,22 +103,23 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     let length = Duration::from_millis(options.length);
     let mut rows = Vec::new();
     for &pairs in &options.pairs {
-        let without = Pair::start(false)?;
-        let with = Pair::start(true)?;
+        let planes = Pair::start()?;
+        let mut daemon = Inference::default();
+        let round = |daemon: Option<&mut Inference>| planes.round(pairs, options.frame, length, daemon);
         // The caches fill.
-        without.round(pairs, options.frame, length)?;
-        with.round(pairs, options.frame, length)?;
+        round(None)?;
+        round(Some(&mut daemon))?;
         let (mut plain, mut throughput, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..options.rounds {
+        for number in 0..options.rounds {
             // Who is first takes turns, too.
-            let (a, b) = match round % 2 {
+            let (a, b) = match number % 2 {
                 0 => {
-                    let a = without.round(pairs, options.frame, length)?;
-                    (a, with.round(pairs, options.frame, length)?)
+                    let a = round(None)?;
+                    (a, round(Some(&mut daemon))?)
                 }
                 _ => {
-                    let b = with.round(pairs, options.frame, length)?;
-                    (without.round(pairs, options.frame, length)?, b)
+                    let b = round(Some(&mut daemon))?;
+                    (round(None)?, b)
                 }
             };
             plain.push(a);
@@ -128,16 +132,23 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
             cpu_s_per_gb: quantile(plain.iter().map(|round| round.1).collect(), 0.5),
             throughput_percent: quantile(throughput.clone(), 0.5),
             cpu_percent: quantile(cpu.clone(), 0.5),
-            throughput_quartiles: (quantile(throughput.clone(), 0.25), quantile(throughput, 0.75)),
-            cpu_quartiles: (quantile(cpu.clone(), 0.25), quantile(cpu, 0.75)),
+            throughput_interval: interval(throughput),
+            cpu_interval: interval(cpu),
         });
     }
     Ok(rows)
 }
 
+/// Between which of the values their distribution's median is, with a probability of
+/// 95 %: how many are below it is binomially distributed.
+fn interval(values: Vec<f64>) -> (f64, f64) {
+    let reach = 0.98 / (values.len() as f64).sqrt();
+    (quantile(values.clone(), 0.5 - reach), quantile(values, 0.5 + reach))
+}
+
 fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    let at = (values.len() as f64 * share) as usize;
+    let at = (values.len() as f64 * share).max(0.0) as usize;
     values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
@@ -148,21 +159,19 @@ const WINDOW: u64 = 512;
 
 /// Two data planes and a link.
 struct Pair {
-    from: Arc<DataPlane>,
-    to: Arc<DataPlane>,
+    from: DataPlane,
+    to: DataPlane,
     sender: ChannelEnd,
     receiver: Mutex<ChannelEnd>,
-    inference: bool,
 }
 
 impl Pair {
-    fn start(inference: bool) -> anyhow::Result<Self> {
+    fn start() -> anyhow::Result<Self> {
         let host = |name: &str| HostName::new(name);
         let plane = |name: &str, incarnation| -> anyhow::Result<DataPlane> {
             let config = DataPlaneConfig {
                 bind: Some("127.0.0.1:0".parse()?),
                 incarnation,
-                measure_paths: inference,
                 encryption: Encryption::None,
                 ..DataPlaneConfig::new(host(name)?)
             };
@@ -185,21 +194,28 @@ impl Pair {
             anyhow::ensure!(Instant::now() < end, "the link does not come up");
             thread::sleep(Duration::from_millis(1));
         }
-        Ok(Self { from: Arc::new(from), to: Arc::new(to), sender, receiver: Mutex::new(receiver), inference })
+        Ok(Self { from, to, sender, receiver: Mutex::new(receiver) })
     }
 
     /// Sends for `length`: Gbit/s, and CPU seconds of this process for each gigabyte.
-    fn round(&self, pairs: u32, length_of_frame: usize, length: Duration) -> anyhow::Result<(f64, f64)> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let daemon = self.inference.then(|| {
-            let (from, to, stop) = (Arc::clone(&self.from), Arc::clone(&self.to), Arc::clone(&stop));
-            thread::spawn(move || infer(&from, &to, &stop))
-        });
+    fn round(
+        &self,
+        pairs: u32,
+        length_of_frame: usize,
+        length: Duration,
+        daemon: Option<&mut Inference>,
+    ) -> anyhow::Result<(f64, f64)> {
+        for plane in [&self.from, &self.to] {
+            plane.measure_paths(daemon.is_some())?;
+        }
+        let stop = AtomicBool::new(false);
         let received = AtomicU64::new(0);
         let cpu = worker_seconds()?;
         let begun = Instant::now();
         let receiver = &self.receiver;
-        let sent = thread::scope(|scope| {
+        let (sent, inference) = thread::scope(|scope| {
+            let (from, to, stop) = (&self.from, &self.to, &stop);
+            let daemon = daemon.map(|daemon| scope.spawn(move || daemon.run(from, to, stop)));
             scope.spawn(|| {
                 let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
                 while !stop.load(Ordering::Relaxed) {
@@ -231,12 +247,12 @@ impl Pair {
                 }
             }
             stop.store(true, Ordering::Relaxed);
-            sent
+            (sent, daemon.map(thread::ScopedJoinHandle::join))
         });
         let seconds = begun.elapsed().as_secs_f64();
         let mut cpu = worker_seconds()? - cpu;
-        if let Some(daemon) = daemon {
-            cpu += daemon.join().map_err(|_| anyhow::anyhow!("the daemon's thread panicked"))??;
+        if let Some(inference) = inference {
+            cpu += inference.map_err(|_| anyhow::anyhow!("the daemon's thread panicked"))??;
         }
         // What was still under way is not of the next round.
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,38 +263,74 @@ impl Pair {
     }
 }
 
-/// What daemons do besides: the matrix and the arrivals 20 times a second, and an
-/// estimate every second. Returns the processor time that it took, in seconds.
-fn infer(from: &DataPlane, to: &DataPlane, stop: &AtomicBool) -> anyhow::Result<f64> {
-    let mut estimator = PathEstimator::new(Parameters::default());
-    let mut tick = 0_u32;
-    let mut next_matrix = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        thread::sleep(Duration::from_millis(50));
-        if Instant::now() >= next_matrix {
-            let matrices = [from.traffic()?, to.traffic()?];
-            // As a daemon does: a large matrix less often.
-            next_matrix = Instant::now() + Duration::from_micros(50) * matrices[0].len() as u32;
-            std::hint::black_box(matrices);
-        }
-        from.take_arrivals()?;
-        let mut latest = 0;
-        for arrivals in to.take_arrivals()? {
-            latest = arrivals.entries.last().map_or(0, |arrival| arrival.arrived_ns);
-            estimator.add(arrivals.entries.iter().map(|arrival| Sample {
-                sequence: arrival.sequence,
-                sent_ns: arrival.sent_ns,
-                arrived_ns: arrival.arrived_ns,
-                bytes: arrival.bytes + 42,
-            }));
-        }
-        tick += 1;
-        if tick.is_multiple_of(20) {
-            std::hint::black_box(estimator.estimate(latest));
+/// What daemons do besides forwarding, in all rounds with inference.
+struct Inference {
+    estimator: PathEstimator,
+    reported: HashMap<(MacAddr, MacAddr), u64>,
+    sequence: u64,
+    next_matrix: Instant,
+    tick: u32,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            estimator: PathEstimator::new(Parameters::default()),
+            reported: HashMap::new(),
+            sequence: 0,
+            next_matrix: Instant::now(),
+            tick: 0,
         }
     }
-    let used = clock_gettime(ClockId::ThreadCPUTime);
-    Ok(used.tv_sec as f64 + used.tv_nsec as f64 / 1e9)
+}
+
+impl Inference {
+    /// The matrix and the arrivals 20 times a second, and an estimate every second.
+    /// Returns the processor time that it took, in seconds.
+    fn run(&mut self, from: &DataPlane, to: &DataPlane, stop: &AtomicBool) -> anyhow::Result<f64> {
+        while !stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(50));
+            if Instant::now() >= self.next_matrix {
+                let matrices = [from.traffic()?, to.traffic()?];
+                // As a daemon does: a large matrix less often.
+                self.next_matrix = Instant::now() + Duration::from_micros(50) * matrices[0].len() as u32;
+                for matrix in matrices {
+                    self.report(matrix)?;
+                }
+            }
+            from.take_arrivals()?;
+            let mut latest = 0;
+            for arrivals in to.take_arrivals()? {
+                latest = arrivals.entries.last().map_or(0, |arrival| arrival.arrived_ns);
+                self.estimator.add(arrivals.entries.iter().map(|arrival| Sample {
+                    sequence: arrival.sequence,
+                    sent_ns: arrival.sent_ns,
+                    arrived_ns: arrival.arrived_ns,
+                    bytes: arrival.bytes + 42,
+                }));
+            }
+            self.tick += 1;
+            if self.tick.is_multiple_of(20) {
+                std::hint::black_box(self.estimator.estimate(latest));
+            }
+        }
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        Ok(used.tv_sec as f64 + used.tv_nsec as f64 / 1e9)
+    }
+
+    /// What has changed, as it goes to the Proxy.
+    fn report(&mut self, mut entries: Vec<TrafficEntry>) -> anyhow::Result<()> {
+        entries.retain(|entry| {
+            let frames = entry.sent_frames + entry.received_frames;
+            self.reported.insert((entry.source, entry.destination), frames) != Some(frames)
+        });
+        self.sequence += 1;
+        let (host, sequence) = (HostName::new("a")?, self.sequence);
+        let report = TrafficReport { host, incarnation: 1, sequence, entries };
+        let envelope = Envelope { id: 0, body: Body::Notice(Notice::Traffic(report)) };
+        std::hint::black_box(encode(&envelope)?);
+        Ok(())
+    }
 }
 
 /// Processor time that the workers of all data planes have used, in seconds.

@@ -23,8 +23,12 @@ const PORT: u16 = 9020;
 /// The length of a datagram.
 const DATAGRAM: usize = 1000;
 
-/// The time from one datagram to each neighbour to the next.
+/// The least time from one datagram to each neighbour to the next.
 const PACE: Duration = Duration::from_millis(5);
+
+/// And the least of it for each datagram of all VMs: what the machine takes to carry
+/// one, with some to spare.
+const SHARE: Duration = Duration::from_micros(30);
 
 /// What one VM does.
 #[derive(Clone, Debug)]
@@ -55,20 +59,22 @@ impl Member {
     /// Sends until it is killed.
     pub(crate) fn run(&self) -> io::Result<()> {
         let socket = UdpSocket::bind(self.peers[self.index])?;
-        let neighbours: Vec<Vec<usize>> = self
+        let turns: Vec<(Vec<usize>, Duration)> = self
             .shapes
             .iter()
             .map(|shape| {
                 let edges = shape.edges(self.peers.len()).map_err(io::Error::other)?;
-                Ok(neighbours_of(&edges, self.index))
+                let pace = PACE.max(SHARE * 2 * edges.len() as u32);
+                Ok((neighbours_of(&edges, self.index), pace))
             })
             .collect::<io::Result<_>>()?;
         loop {
-            for &to in &neighbours[turn(monotonic_ns(), self.period, self.shapes.len())] {
+            let (neighbours, pace) = &turns[turn(monotonic_ns(), self.period, self.shapes.len())];
+            for &to in neighbours {
                 // One that is lost is lost.
                 let _ = socket.send_to(&[0; DATAGRAM], self.peers[to]);
             }
-            thread::sleep(PACE);
+            thread::sleep(*pace);
         }
     }
 }

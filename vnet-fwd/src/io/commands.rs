@@ -137,6 +137,15 @@ impl Worker {
         self.forwarder.traffic()
     }
 
+    pub(crate) fn measure_paths(&mut self, on: bool) {
+        if let Some(udp) = &mut self.outlets.udp {
+            udp.want_stamps(on);
+        }
+        if !on {
+            self.take_arrivals();
+        }
+    }
+
     pub(crate) fn take_arrivals(&mut self) -> Vec<Arrivals> {
         // The kernel stamps by the time of day, which may be set at any time; what
         // has come since the last call was stamped by the present one but for a moment.

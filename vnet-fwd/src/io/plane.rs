@@ -200,6 +200,12 @@ impl DataPlane {
         self.ask(|worker| worker.untracked_traffic())
     }
 
+    /// Starts or ends the keeping of what [`DataPlane::take_arrivals`] gives, as
+    /// [`measure_paths`](DataPlaneConfig::measure_paths) does.
+    pub fn measure_paths(&self, on: bool) -> Result<(), PlaneError> {
+        self.ask(move |worker| worker.measure_paths(on))
+    }
+
     /// What has come over each UDP link since the last call, to measure the
     /// paths by; nothing unless [`measure_paths`](DataPlaneConfig::measure_paths)
     /// is set. A link keeps the first thousand messages after each call.

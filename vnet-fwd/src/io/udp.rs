@@ -88,6 +88,16 @@ impl UdpLinks {
         }
     }
 
+    /// Says whether anybody wants to know when datagrams arrive.
+    pub(crate) fn want_stamps(&mut self, wanted: bool) {
+        self.stamp(wanted);
+        self.stamped = match wanted {
+            true => self.stamped.or(Some(false)),
+            false => None,
+        };
+        self.stamp(wanted);
+    }
+
     /// Starts or pauses the stamping of arrivals, if anybody wants it at all.
     pub(crate) fn stamp(&mut self, on: bool) {
         if self.stamped.is_some_and(|stamped| stamped != on) {

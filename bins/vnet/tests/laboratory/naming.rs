@@ -7,6 +7,7 @@ use testbed::{Application, NETWORK, Testbed};
 use vnet_core::shape::Shape;
 
 use crate::support::{TestResult, star, vm_names};
+use crate::switching::each_turn_is_reported_once;
 
 /// The shape that is asked of `patterns`, and the name that VTTIF is to give.
 const SHAPES_8: &[(&str, &str)] = &[
@@ -53,6 +54,18 @@ pub(crate) fn shapes_of_16_vms_are_named_right() -> TestResult {
 
 pub(crate) fn shapes_of_32_vms_are_named_right() -> TestResult {
     all_are_named_right(32, SHAPES_32)
+}
+
+pub(crate) fn shapes_of_8_vms_are_named_in_half_a_second() -> TestResult {
+    each_turn_is_reported_once(&star(8)?.0, SHAPES_8, Duration::from_secs(2))
+}
+
+pub(crate) fn shapes_of_16_vms_are_named_in_half_a_second() -> TestResult {
+    each_turn_is_reported_once(&star(16)?.0, SHAPES_16, Duration::from_secs(2))
+}
+
+pub(crate) fn shapes_of_32_vms_are_named_in_half_a_second() -> TestResult {
+    each_turn_is_reported_once(&star(32)?.0, SHAPES_32, Duration::from_secs(2))
 }
 
 fn all_are_named_right(vms: u32, shapes: &[(&str, &str)]) -> TestResult {

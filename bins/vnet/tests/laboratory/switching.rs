@@ -65,46 +65,57 @@ pub(crate) fn switched_every_50_ms_it_is_the_union() -> TestResult {
 }
 
 pub(crate) fn switched_every_2_s_each_switch_is_reported_once() -> TestResult {
-    let (bed, _) = star(VMS)?;
+    let bed = star(VMS)?.0;
+    each_turn_is_reported_once(&bed, &[("ring", "ring"), ("star", "star")], Duration::from_secs(2))
+}
+
+/// Each switch leads to one report, of the right name, within half a second.
+pub(crate) fn each_turn_is_reported_once(
+    bed: &Testbed,
+    shapes: &[(&str, &str)],
+    period: Duration,
+) -> TestResult {
     let mut client = bed.client()?;
-    let shapes = [Shape::Ring, Shape::Star];
-    let names = ["ring", "star"];
-    let application = Alternation::start(&bed, &vm_names(&bed), &shapes, Duration::from_secs(2))?;
-    thread::sleep(Duration::from_secs(3));
-    let (first, within) = application.turns();
-    thread::sleep(Duration::from_secs(2) - within + Duration::from_millis(1800));
+    let parsed = shapes.iter().map(|(shape, _)| shape.parse()).collect::<Result<Vec<Shape>, _>>()?;
+    let application = Alternation::start(bed, &vm_names(bed), &parsed, period)?;
     // Near the end of the first whole turn.
+    let near_end = period - Duration::from_millis(200);
+    let first = application.turns().0 + 2;
+    let wait = |turn| {
+        while application.turns() < (turn, near_end) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(first);
     let mut before = client.traffic_view(None, NETWORK)?;
     let (mut wrong, mut delays) = (Vec::new(), Vec::new());
-    for turn in first + 2..first + 12 {
-        while application.turns().0 < turn {
-            thread::sleep(Duration::from_millis(2));
-        }
+    let turns = shapes.len().max(10) as u64;
+    for turn in first + 1..=first + turns {
+        wait(turn);
         // What was reported, and when, as seen near the end of the turn.
-        while application.turns().1 < Duration::from_millis(1800) {
-            thread::sleep(Duration::from_millis(10));
-        }
         let view = client.traffic_view(None, NETWORK)?;
-        let (now, into) = application.turns();
-        let expected = names[shapes.iter().position(|shape| shape == application.shape(turn)).unwrap_or(0)];
+        let into = application.turns().1;
+        let (shape, expected) = shapes[(turn % shapes.len() as u64) as usize];
         let reports = view.changes - before.changes;
         let delay = view.changed_ms_ago.map(|ago| into.as_millis() as i64 - ago as i64);
-        println!("turn {now}: {:?}, {reports} reports, {delay:?} ms after the switch", view.names);
+        println!("{shape}: {:?}, {reports} reports, {delay:?} ms after the switch", view.names);
         if reports != 1 || !view.names.iter().any(|name| name == expected) {
             wrong.push(format!("{expected}: {reports} reports, {:?}", view.names));
+        } else {
+            delays.extend(delay);
         }
-        delays.extend(delay);
         before = view;
     }
     delays.sort_unstable();
+    let longest = delays.last().copied().unwrap_or(i64::MAX);
     println!(
-        "from the switch to the report: median {:?} ms, longest {:?} ms",
-        delays.get(delays.len() / 2),
-        delays.last()
+        "from the switch to the report: median {:?} ms, longest {longest} ms",
+        delays.get(delays.len() / 2)
     );
-    // A machine that is busy with other things may stall all of it once.
-    if wrong.len() > 1 {
-        return Err(wrong.join("\n").into());
+    // A machine that is busy with other things may stall all of it now and then.
+    let late = delays.iter().filter(|delay| **delay > 500).count();
+    if wrong.len() > 1 || wrong.len() + late > shapes.len().max(10) / 5 {
+        return Err(format!("{late} reports were late; {}", wrong.join("\n")).into());
     }
     Ok(())
 }
