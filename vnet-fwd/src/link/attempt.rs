@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vnet_core::LinkKind;
 use vnet_core::encap::Kind;
+use vnet_core::{HostName, LinkKind};
 
-use super::context::{Context, Path};
+use super::context::{Context, Keys, Path};
 use super::machine::Link;
 use super::message::{Greeting, Incarnations};
 use super::set::ConnectionId;
@@ -47,7 +47,7 @@ impl Link {
             && *own == connection
         {
             *open = true;
-            self.greet(Path::Tcp(connection), cx);
+            self.greet(Path::Tcp(connection), Keys::New, cx);
         }
     }
 
@@ -78,14 +78,25 @@ impl Link {
         self.trying_since.get_or_insert(cx.now);
         match self.spec.kind {
             LinkKind::Udp => {
+                // The peer may have lost the keys that there are: with them only once.
+                let new_keys = attempt.step > 0 || cx.needs_handshake(self.secure);
+                if new_keys && let Err(turn) = cx.admit_handshake() {
+                    attempt.next = cx.now + turn;
+                    self.attempt = Some(attempt);
+                    return;
+                }
                 // A peer that has moved may be where it last was, or where it should be.
                 let last = self.learned.filter(|_| attempt.step % 2 == 1);
                 let address = last.or(self.udp_target());
                 attempt.next = cx.now + cx.backoff(attempt.step);
                 attempt.step += 1;
                 self.attempt = Some(attempt);
-                if let Some(address) = address {
-                    self.greet(Path::Udp(address), cx);
+                let Some(address) = address else { return };
+                if new_keys {
+                    self.greet(Path::Udp(address), Keys::New, cx);
+                    cx.begun(attempt.next);
+                } else {
+                    self.greet(Path::Udp(address), Keys::Present, cx);
                 }
             }
             LinkKind::Tcp => {
@@ -124,14 +135,31 @@ impl Link {
         }
     }
 
-    /// Over TCP the opener dials. The other end does so only if it waits in vain,
-    /// so that the two do not cross.
-    fn first_pause(&self, cx: &Context<'_>) -> Duration {
-        let passive = self.spec.kind == LinkKind::Tcp && self.spec.opener != *cx.host;
-        if passive { cx.keepalive } else { Duration::ZERO }
+    /// The peer has greeted, and may be about to prove that it hears us: our own
+    /// try over UDP waits for that, where it would cost another handshake.
+    pub(super) fn yield_greeting(&mut self, cx: &mut Context<'_>) {
+        if cx.needs_handshake(self.secure)
+            && let Some(attempt) = self.attempt.filter(|attempt| attempt.connection.is_none())
+        {
+            let next = attempt.next.max(cx.now + cx.backoff(attempt.step));
+            self.attempt = Some(Attempt { next, ..attempt });
+        }
     }
 
-    fn greet(&mut self, path: Path, cx: &mut Context<'_>) {
+    /// Where it is dear that two tries cross, one end waits whether that of the other
+    /// comes. Over TCP the opener dials; greetings are shared out evenly, since an
+    /// opener may be that of all its links.
+    fn first_pause(&self, cx: &mut Context<'_>) -> Duration {
+        match self.spec.kind {
+            LinkKind::Tcp if self.spec.opener != *cx.host => cx.keepalive,
+            LinkKind::Udp if cx.needs_handshake(self.secure) && !greets_first(cx.host, &self.peer) => {
+                cx.backoff(1)
+            }
+            LinkKind::Tcp | LinkKind::Udp => Duration::ZERO,
+        }
+    }
+
+    fn greet(&mut self, path: Path, keys: Keys, cx: &mut Context<'_>) {
         let greeting = Greeting {
             incarnations: Incarnations { sender: cx.incarnation, receiver: 0 },
             echo: 0,
@@ -139,6 +167,13 @@ impl Link {
             to: self.peer.clone(),
             features: cx.features,
         };
-        cx.send(self, path, Kind::Hello, &greeting.encode());
+        cx.send_with(self, path, Kind::Hello, &greeting.encode(), keys);
     }
+}
+
+/// Is it `own`, of the two, that greets first? The two ends agree on that.
+fn greets_first(own: &HostName, peer: &HostName) -> bool {
+    let bytes = own.as_str().bytes().chain(peer.as_str().bytes());
+    let is_even = bytes.fold(0, |all, byte| all ^ byte) % 2 == 0;
+    (own < peer) == is_even
 }

@@ -11,6 +11,7 @@ use vnet_core::{HostName, LinkId, NetworkId, RuleVersion};
 
 use super::machine::Link;
 use super::message::{Close, CloseReason, Features, Incarnations};
+use super::pacing::Pacing;
 use super::set::{Action, ConnectionId};
 use super::timing::LinkTiming;
 use crate::secure::{Guard, PeerId, SEAL_BACK, SEAL_FRONT};
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     pub(super) actions: VecDeque<Action>,
     /// `None`: links are plain.
     pub(super) guard: Option<Box<Guard>>,
+    pacing: Pacing,
 }
 
 impl Shared {
@@ -68,6 +70,7 @@ impl Shared {
             next_connection: 0,
             actions: VecDeque::new(),
             guard: None,
+            pacing: Pacing::default(),
         }
     }
 
@@ -84,6 +87,8 @@ impl Shared {
             next_connection: &mut self.next_connection,
             actions: &mut self.actions,
             guard: self.guard.as_deref_mut(),
+            links: self.links,
+            pacing: &mut self.pacing,
         }
     }
 
@@ -93,6 +98,15 @@ impl Shared {
             take_packets(guard, &mut self.actions);
         }
     }
+}
+
+/// With which keys a greeting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// With those that there are. The peer may have lost them.
+    Present,
+    /// With new ones: it begins a handshake.
+    New,
 }
 
 pub(super) struct Context<'a> {
@@ -108,6 +122,8 @@ pub(super) struct Context<'a> {
     next_connection: &'a mut u64,
     actions: &'a mut VecDeque<Action>,
     guard: Option<&'a mut Guard>,
+    links: usize,
+    pacing: &'a mut Pacing,
 }
 
 impl Context<'_> {
@@ -116,8 +132,13 @@ impl Context<'_> {
         nanoseconds(self.origin, self.now)
     }
 
-    /// Sends a message of `link`.
+    /// Sends a message of `link`. A `Hello` goes in the first message of a handshake.
     pub(super) fn send(&mut self, link: &mut Link, path: Path, kind: Kind, body: &[u8]) {
+        self.send_with(link, path, kind, body, Keys::New);
+    }
+
+    /// The same, for a `Hello` that may go with the keys that there are.
+    pub(super) fn send_with(&mut self, link: &mut Link, path: Path, kind: Kind, body: &[u8], keys: Keys) {
         let message = self.message(kind, link.sequence, body);
         link.sequence += 1;
         if self.guard.is_none() {
@@ -125,7 +146,7 @@ impl Context<'_> {
             self.actions.push_back(Action::Send { path, message });
         } else if let Some(peer) = link.secure {
             link.counters.sent(message.len() + SEAL_FRONT + SEAL_BACK);
-            self.send_secretly(peer, path, kind, &message);
+            self.send_secretly(peer, path, kind, &message, keys);
         } else {
             let why = format!(
                 "no key of {} is known here: `vnet peer add` tells it, or the Proxy, if it introduces daemons",
@@ -140,17 +161,19 @@ impl Context<'_> {
     pub(super) fn send_alone(&mut self, path: Path, peer: Option<PeerId>, kind: Kind, body: &[u8]) {
         let message = self.message(kind, 0, body);
         match peer {
-            Some(peer) => self.send_secretly(peer, path, kind, &message),
+            Some(peer) => self.send_secretly(peer, path, kind, &message, Keys::New),
             None if self.guard.is_none() => self.actions.push_back(Action::Send { path, message }),
             None => {}
         }
     }
 
-    /// A greeting goes in the first message of a handshake, the answer to one in
-    /// the second, everything else in a message of the session.
-    fn send_secretly(&mut self, peer: PeerId, path: Path, kind: Kind, message: &[u8]) {
+    /// A greeting goes in the first message of a handshake, unless the keys that
+    /// there are will do, the answer to one in the second, everything else in a
+    /// message of the session.
+    fn send_secretly(&mut self, peer: PeerId, path: Path, kind: Kind, message: &[u8], keys: Keys) {
         let Some(guard) = self.guard.as_deref_mut() else { return };
         let begun = match kind {
+            Kind::Hello if keys == Keys::Present && guard.is_ready(peer) => false,
             Kind::Hello => guard.greet(peer, path, message, self.now).is_ok(),
             _ => guard.respond(peer, message, self.now).is_ok(),
         };
@@ -204,8 +227,42 @@ impl Context<'_> {
     /// The pause after the `step`th try.
     pub(super) fn backoff(&mut self, step: u32) -> Duration {
         let LinkTiming { backoff_first, backoff_last, .. } = self.timing;
-        let full = backoff_first.saturating_mul(1 << step.min(20)).min(backoff_last);
+        let first = self.time_out(backoff_first);
+        let full = first.saturating_mul(1 << step.min(20)).min(backoff_last.max(first));
         self.jittered(full)
+    }
+
+    /// Does it take a handshake to say something to this peer?
+    pub(super) fn needs_handshake(&self, peer: Option<PeerId>) -> bool {
+        self.guard.as_ref().is_some_and(|guard| !peer.is_some_and(|peer| guard.is_ready(peer)))
+    }
+
+    /// May a handshake be begun? If not: how long to wait before asking again.
+    pub(super) fn admit_handshake(&mut self) -> Result<(), Duration> {
+        if self.guard.is_none() {
+            return Ok(());
+        }
+        self.pacing.admit(self.now).map_err(|turn| self.jittered(turn))
+    }
+
+    /// A handshake has been begun, and counts as lost at that time.
+    pub(super) fn begun(&mut self, lost: Instant) {
+        if self.guard.is_some() {
+            self.pacing.begun(lost);
+        }
+    }
+
+    /// The greeting of which the peer repeats the time has been answered.
+    pub(super) fn answered(&mut self, echo: u64) {
+        let age = Duration::from_nanos(self.clock().saturating_sub(echo));
+        if self.guard.is_some() && echo <= self.clock() && age < self.timing.dead_after {
+            self.pacing.answered(age);
+        }
+    }
+
+    /// `configured`, or longer where answers to greetings take longer.
+    fn time_out(&self, configured: Duration) -> Duration {
+        if self.guard.is_some() { self.pacing.time_out(configured, self.links) } else { configured }
     }
 
     /// Takes up to a quarter off at random, so that many links do not act in step.

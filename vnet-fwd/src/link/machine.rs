@@ -180,6 +180,7 @@ impl Link {
             let incarnation = hello.incarnations.sender;
             self.candidate = Some(Candidate { path, incarnation, features: hello.features, since: cx.now });
             self.yield_dialling(path, cx);
+            self.yield_greeting(cx);
         }
         let greeting = Greeting {
             incarnations: Incarnations { sender: cx.incarnation, receiver: hello.incarnations.sender },
@@ -198,6 +199,7 @@ impl Link {
         if !fresh || ack.incarnations.receiver != cx.incarnation {
             return;
         }
+        cx.answered(ack.echo);
         let sender = ack.incarnations.sender;
         if !self.session.as_ref().is_some_and(|s| s.path == path && s.incarnation == sender) {
             // The answer to a try that is over is no news of where the peer is.
@@ -279,6 +281,7 @@ impl Link {
             };
             self.go_down(why, pause, cx);
         } else if self.session.is_none() && close.reason != CloseReason::NoSession {
+            cx.answered(close.echo);
             self.refusal = Some((cx.now, close.text.clone()));
         }
     }

@@ -13,6 +13,7 @@ mod encryption;
 mod frames;
 mod machine;
 pub mod message;
+mod pacing;
 mod set;
 mod status;
 mod timing;
