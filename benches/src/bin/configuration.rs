@@ -35,6 +35,9 @@ struct Options {
     /// The most daemons of the table of growth (8, 16, 28, 64, 128)
     #[arg(long, default_value_t = 128)]
     most: u32,
+    /// The fewest daemons of it
+    #[arg(long, default_value_t = 8)]
+    least: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> anyhow::Result<Outcome> {
     let (mut papers, mut growth, mut primitives) = (Vec::new(), Vec::new(), Vec::new());
-    for daemons in SIZES.into_iter().filter(|size| *size <= options.most) {
+    for daemons in SIZES.into_iter().filter(|size| (options.least..=options.most).contains(size)) {
         eprintln!("{daemons} daemons");
         let compared: Vec<_> = PAPERS.iter().filter(|(size, ..)| *size == daemons).collect();
         let runs = if compared.is_empty() { 1 } else { options.runs };

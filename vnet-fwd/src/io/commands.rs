@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey};
 
-use super::config::{Event, PlaneError};
+use super::config::{Event, LinkChange, PlaneError};
 use super::interfaces;
 use super::port::Port;
 use super::udp;
@@ -68,10 +68,20 @@ impl Worker {
         Ok(())
     }
 
-    pub(crate) fn add_link(&mut self, spec: LinkSpec) -> Result<(), PlaneError> {
+    pub(crate) fn change_link(&mut self, change: LinkChange) -> Result<(), PlaneError> {
+        match change {
+            LinkChange::Add(spec) => self.add_link(spec),
+            LinkChange::Remove(id) => self.remove_link(&id),
+        }
+    }
+
+    fn add_link(&mut self, spec: LinkSpec) -> Result<(), PlaneError> {
         let (id, now) = (spec.link.id(), Instant::now());
         let foreign = || PlaneError::ForeignLink { link: id.clone(), host: self.host.clone() };
-        let peer = id.peer_of(&self.host).ok_or_else(foreign)?;
+        let peer = id.peer_of(&self.host).filter(|peer| **peer != self.host).ok_or_else(foreign)?;
+        if self.address().is_none() {
+            return Err(PlaneError::NoAddress { host: self.host.clone() });
+        }
         let index = match self.outlets.links.index_of(peer) {
             Some(index) => {
                 let same =
@@ -94,7 +104,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(crate) fn remove_link(&mut self, id: &LinkId) -> Result<(), PlaneError> {
+    fn remove_link(&mut self, id: &LinkId) -> Result<(), PlaneError> {
         let index = id.peer_of(&self.host).and_then(|peer| self.outlets.links.index_of(peer));
         let index = index.ok_or_else(|| PlaneError::NoLink { link: id.clone() })?;
         self.outlets.links.remove(index, Instant::now());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use vnet_core::control::ErrorKind;
+use vnet_core::control::{ErrorKind, LinkSpec};
 use vnet_core::encap::DEFAULT_HOP_LIMIT;
 use vnet_core::{HostName, InterfaceName, LinkId, PublicKey};
 
@@ -144,6 +144,16 @@ pub enum StartError {
         /// What the kernel said.
         source: std::io::Error,
     },
+}
+
+/// A change of this daemon's end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// Adds it. The same one again is fine; with another peer address, the link
+    /// moves there.
+    Add(LinkSpec),
+    /// Takes it down, and tells the peer.
+    Remove(LinkId),
 }
 
 /// Why a call to a data plane failed.

@@ -23,7 +23,7 @@ mod train;
 mod udp;
 mod worker;
 
-pub use config::{DataPlaneConfig, Encryption, Event, OffloadSwitches, PlaneError, StartError};
+pub use config::{DataPlaneConfig, Encryption, Event, LinkChange, OffloadSwitches, PlaneError, StartError};
 pub use keys::KeyFileError;
 pub use plane::DataPlane;
 pub use port::Port;

@@ -11,7 +11,7 @@ use vnet_core::control::{
 use vnet_core::frame::MAX_FRAME;
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey, Rule, RuleVersion};
 
-use super::config::{DataPlaneConfig, Event, PlaneError, StartError};
+use super::config::{DataPlaneConfig, Event, LinkChange, PlaneError, StartError};
 use super::port::Port;
 use super::sys::EventFd;
 use super::worker::{Command, Worker};
@@ -25,7 +25,6 @@ use crate::traffic::Untracked;
 /// All calls are synchronous and short (they never wait for a device or a
 /// peer), so that they may be made from an asynchronous task.
 pub struct DataPlane {
-    host: HostName,
     address: Option<SocketAddr>,
     book: Mutex<RuleBook>,
     commands: mpsc::Sender<Command>,
@@ -36,8 +35,7 @@ pub struct DataPlane {
 impl DataPlane {
     /// Binds the data address and starts the worker.
     pub fn start(config: DataPlaneConfig) -> Result<Self, StartError> {
-        let host = config.host.clone();
-        let book = RuleBook::new(host.clone());
+        let book = RuleBook::new(config.host.clone());
         let (commands, receiver) = mpsc::channel();
         let worker = Worker::new(config, book.reader(), receiver, commands.clone())?;
         let (address, wake) = (worker.address(), worker.waker()?);
@@ -45,7 +43,7 @@ impl DataPlane {
             .name("vnet-worker".to_owned())
             .spawn(move || worker.run())
             .map_err(|source| StartError::Worker { what: "starting its thread", source })?;
-        Ok(Self { host, address, book: Mutex::new(book), commands, wake, thread: Some(thread) })
+        Ok(Self { address, book: Mutex::new(book), commands, wake, thread: Some(thread) })
     }
 
     /// The data address, with the port that was picked.
@@ -87,20 +85,19 @@ impl DataPlane {
     /// Adds this daemon's end of a link. The same one again is fine; with
     /// another peer address, the link moves there.
     pub fn add_link(&self, spec: LinkSpec) -> Result<(), PlaneError> {
-        let link = spec.link.id();
-        if link.peer_of(&self.host).is_none() || spec.link.a == spec.link.b {
-            return Err(PlaneError::ForeignLink { link, host: self.host.clone() });
-        }
-        if self.address.is_none() {
-            return Err(PlaneError::NoAddress { host: self.host.clone() });
-        }
-        self.ask(move |worker| worker.add_link(spec))?
+        self.change_links(vec![LinkChange::Add(spec)])?.into_iter().collect()
     }
 
     /// Takes this daemon's end of a link down, and tells the peer.
     pub fn remove_link(&self, id: &LinkId) -> Result<(), PlaneError> {
-        let id = id.clone();
-        self.ask(move |worker| worker.remove_link(&id))?
+        self.change_links(vec![LinkChange::Remove(id.clone())])?.into_iter().collect()
+    }
+
+    /// Makes many changes of links in order, and returns what became of each.
+    ///
+    /// On a busy host a call waits for its turn on a core twice; this waits twice in all.
+    pub fn change_links(&self, changes: Vec<LinkChange>) -> Result<Vec<Result<(), PlaneError>>, PlaneError> {
+        self.ask(move |worker| changes.into_iter().map(|change| worker.change_link(change)).collect())
     }
 
     /// The key that other daemons have to allow for links with this one; `None`:

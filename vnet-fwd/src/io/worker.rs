@@ -42,6 +42,10 @@ const BATCH: usize = 64;
 /// After how many bytes from one port the others have their turn.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// After how long with datagrams the others have their turn: a handshake takes as long
+/// as hundreds of frames, and whoever gives a command waits meanwhile.
+const TURN: Duration = Duration::from_millis(2);
+
 /// How long no connection is accepted after the kernel could not give one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -268,7 +272,7 @@ impl Worker {
                 taken += message.length;
             }
             self.train.leave(&mut self.forwarder, &mut self.outlets, buffer);
-            if taken >= BATCH_BYTES {
+            if taken >= BATCH_BYTES || self.outlets.now.elapsed() >= TURN {
                 break;
             }
         }

@@ -167,7 +167,8 @@ pub struct VttifSettings {
 pub struct Timing {
     /// Between two signs of life on a session with the Proxy.
     pub heartbeat: Duration,
-    /// A session is dead when nothing has been heard for this long.
+    /// A session is dead when nothing has been heard for this long, and 25 ms more
+    /// for each peer beyond 16.
     pub dead_after: Duration,
     /// How long to wait for a connection to the Proxy.
     pub connect_timeout: Duration,
@@ -175,7 +176,8 @@ pub struct Timing {
     pub backoff_min: Duration,
     /// The longest wait before the Proxy is tried again.
     pub backoff_max: Duration,
-    /// How long a request that was handed on may take.
+    /// How long a request that was handed on may take, and 25 ms more for each peer
+    /// beyond 16.
     pub relay_timeout: Duration,
     /// Between two looks at links whose peer has no known address.
     pub resolve_interval: Duration,

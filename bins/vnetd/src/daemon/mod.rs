@@ -1,6 +1,7 @@
 //! The daemon: one task that owns everything and waits for news.
 
 mod addresses;
+mod changes;
 mod handle;
 mod keys;
 mod paths;
@@ -39,6 +40,11 @@ pub use reload::Reload;
 pub use start::StartError;
 
 pub(crate) use start::start;
+
+/// For so long requests are worked off before their answers are sent. Where many
+/// threads share a core, hundreds of requests take seconds, and a daemon that says
+/// nothing for seconds is given up by its peers.
+const BURST: Duration = Duration::from_millis(20);
 
 /// News that doesn't come from a connection.
 #[derive(Debug)]
@@ -122,10 +128,15 @@ impl Daemon {
             tokio::select! {
                 Some(news) = inputs.from_connections.recv() => {
                     self.connection_news(news);
-                    // A burst costs one look at the clocks.
-                    while let Ok(news) = inputs.from_connections.try_recv() {
+                    // A burst costs one look at the timers, unless it takes long.
+                    let begun = Instant::now();
+                    while begun.elapsed() < BURST
+                        && let Ok(news) = inputs.from_connections.try_recv()
+                    {
                         self.connection_news(news);
                     }
+                    // The answers so far go out.
+                    tokio::task::yield_now().await;
                 }
                 Some(event) = inputs.events.recv() => self.event(event),
                 Some(socket) = inputs.accepted.recv() => self.accept(socket),
@@ -178,6 +189,7 @@ impl Daemon {
     }
 
     fn poll(&mut self, now: Instant) {
+        self.router.set_links(self.state.links.len());
         for action in self.router.poll(now) {
             self.route(action);
         }

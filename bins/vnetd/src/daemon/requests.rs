@@ -2,16 +2,13 @@
 
 use std::time::Instant;
 
-use vnet_core::control::{
-    Body, ControlError, Envelope, ErrorKind, LinkSpec, Notice, Reply, Request, Response,
-};
+use vnet_core::control::{Body, ControlError, Envelope, ErrorKind, Notice, Reply, Request, Response};
 use vnet_fwd::PlaneError;
 
 use super::Daemon;
+use super::changes::different_links;
 use crate::control::record::Record;
 use crate::control::router::{Answer, ConnectionId, Routed};
-use crate::journal::{Entry, JournalError};
-use crate::state::Effect;
 
 impl Daemon {
     pub(super) fn receive(&mut self, from: ConnectionId, record: Record, now: Instant) {
@@ -95,9 +92,7 @@ impl Daemon {
             Request::TrafficView(network) => self.traffic_view(network, now).map(Reply::TrafficView),
             Request::Paths => self.path_statuses(now).map(Reply::Paths),
             Request::Probe(train) => self.probe(&train, now).map(|()| Reply::Done),
-            Request::Batch(requests) => Ok(Reply::Batch(
-                requests.into_iter().map(|request| self.carry_out_one(from, request, now)).collect(),
-            )),
+            Request::Batch(requests) => Ok(Reply::Batch(self.carry_out_all(from, requests, now))),
             Request::Register { host, data_port, incarnation } => match from {
                 Some(from) => self.register(from, host, data_port, incarnation, now),
                 None => Err(ControlError::new(ErrorKind::Invalid, "a daemon does not register with itself")),
@@ -110,6 +105,28 @@ impl Daemon {
         }
     }
 
+    /// Carries out a batch, changes of different links in one go.
+    fn carry_out_all(
+        &mut self,
+        from: Option<ConnectionId>,
+        requests: Vec<Request>,
+        now: Instant,
+    ) -> Vec<Response> {
+        let mut responses = Vec::with_capacity(requests.len());
+        let mut rest = requests.as_slice();
+        while let Some(first) = rest.first() {
+            let run = different_links(rest);
+            if run > 1 {
+                let changed = self.change_links(&rest[..run]);
+                responses.extend(changed.into_iter().map(|result| result.map(|()| Reply::Done)));
+            } else {
+                responses.push(self.carry_out_one(from, first.clone(), now));
+            }
+            rest = &rest[run.max(1)..];
+        }
+        responses
+    }
+
     fn carry_out_one(&mut self, from: Option<ConnectionId>, request: Request, now: Instant) -> Response {
         match request {
             Request::Batch(_) | Request::Register { .. } => {
@@ -117,92 +134,6 @@ impl Daemon {
             }
             request => self.carry_out(from, request, now),
         }
-    }
-
-    /// Makes a change: it is checked, kept, and carried out, or nothing at all happens.
-    pub(super) fn change(&mut self, request: &Request) -> Result<(), ControlError> {
-        if self.state.check(request)? == Effect::Nothing {
-            return Ok(());
-        }
-        let mark = match &mut self.journal {
-            Some(journal) => Some(journal.append(&Entry::Change(request.clone())).map_err(not_kept)?),
-            None => None,
-        };
-        if let Err(error) = self.enact(request) {
-            if let (Some(journal), Some(mark)) = (&mut self.journal, mark)
-                && let Err(error) = journal.undo(mark)
-            {
-                tracing::error!("{error}");
-            }
-            return Err(refused(error));
-        }
-        self.state.apply(request);
-        if let Request::SetConfigurationBound(_) = request {
-            self.traffic.configure(&self.config, self.state.bound_ms);
-        }
-        self.compact_if_long();
-        Ok(())
-    }
-
-    /// Has the data plane do what `request` says.
-    pub(super) fn enact(&mut self, request: &Request) -> Result<(), PlaneError> {
-        match request {
-            Request::AllowPeer(peer) => self.plane.allow(&peer.host, peer.key)?,
-            Request::ForbidPeer(host) => self.plane.forbid(host)?,
-            Request::AddLink(spec) => {
-                let peer = self.link_peer(spec);
-                self.plane.add_link(LinkSpec { link: spec.link.clone(), peer })?;
-                self.addresses.linked(spec.link.id(), peer);
-            }
-            Request::DeleteLink(id) => {
-                self.plane.remove_link(id)?;
-                self.addresses.unlinked(id);
-            }
-            Request::AddRule(entry) => drop(self.plane.add_rule(entry.network, entry.rule.clone())?),
-            Request::DeleteRule(entry) => drop(self.plane.delete_rule(entry.network, &entry.rule)),
-            Request::AddInterface(spec) => self.plane.add_interface(spec.clone())?,
-            Request::DeleteInterface(name) => self.plane.remove_interface(name)?,
-            Request::PrepareRules { network, version, rules } => {
-                self.plane.prepare_rules(*network, *version, rules.clone())?;
-            }
-            Request::CommitRules { network, version } => self.plane.commit_rules(*network, *version)?,
-            Request::RetireRules { network, version } => {
-                self.plane.retire_rules(*network, *version)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Keeps a record that no client waits for; a failure is in the journal's troubles.
-    pub(super) fn keep(&mut self, entry: &Entry) {
-        if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.append(entry)
-        {
-            self.warn("journal", error.to_string());
-        }
-    }
-
-    fn compact_if_long(&mut self) {
-        if self.journal.as_ref().is_some_and(|journal| journal.wants_compaction()) {
-            self.compact();
-        }
-    }
-
-    pub(super) fn compact(&mut self) {
-        let entries = self.entries();
-        if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.compact(&entries)
-        {
-            self.warn("journal", error.to_string());
-        }
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        let mut entries = vec![Entry::Baseline(self.baseline.clone())];
-        entries.extend(self.state.requests().into_iter().map(Entry::Change));
-        entries.extend(self.state.peer_addresses().map(Entry::Peer));
-        entries
     }
 
     fn notice(&mut self, from: ConnectionId, notice: Notice, now: Instant) {
@@ -239,8 +170,4 @@ impl Daemon {
 
 pub(super) fn refused(error: PlaneError) -> ControlError {
     ControlError::new(error.kind(), error.to_string())
-}
-
-fn not_kept(error: JournalError) -> ControlError {
-    ControlError::new(ErrorKind::Failed, format!("nothing was changed, since it can't be kept: {error}"))
 }

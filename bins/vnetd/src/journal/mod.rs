@@ -168,7 +168,7 @@ impl Journal {
         }
     }
 
-    /// Takes back the record at `mark`, the last one.
+    /// Takes back the record at `mark` and those after it.
     pub(crate) fn undo(&mut self, mark: Mark) -> Result<(), JournalError> {
         self.length = mark.0;
         self.file.set_len(self.length).map_err(failed("cut", &self.path()))

@@ -9,7 +9,7 @@ use vnet_core::{
 };
 use vnetd::client::{Call, ClientError};
 
-use crate::harness::Overlay;
+use crate::harness::{Daemon, Overlay};
 
 pub(crate) fn link(kind: LinkKind, opener: &str, a: &str, b: &str) -> Link {
     Link { kind, opener: opener.parse().unwrap(), a: a.parse().unwrap(), b: b.parse().unwrap() }
@@ -132,6 +132,41 @@ fn a_batch_is_carried_out_in_order_and_answered_one_by_one() {
     assert_eq!(answers[0], Ok(Reply::Done));
     assert_eq!(answers[1].as_ref().unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(answers[2..], [Ok(Reply::Done), Ok(Reply::Rules(vec![]))]);
+}
+
+#[test]
+fn links_that_are_changed_together_are_answered_one_by_one_and_kept() {
+    let overlay = Overlay::new();
+    let mut daemon = overlay.daemon("a", 1, &[]);
+    let add = |peer: &str, opener: &str, kind| {
+        Request::AddLink(LinkSpec { link: link(kind, opener, "a", peer), peer: None })
+    };
+    let delete = |peer: &str| Request::DeleteLink(link(LinkKind::Udp, "a", "a", peer).id());
+    let batch = Request::Batch(vec![
+        add("b", "a", LinkKind::Udp),
+        delete("nobody"),
+        add("c", "c", LinkKind::Tcp),
+        // Another change of the same link: it needs the outcome of the first.
+        add("b", "a", LinkKind::Tcp),
+        delete("c"),
+        add("c", "c", LinkKind::Udp),
+        add("d", "e", LinkKind::Udp),
+    ]);
+    let Reply::Batch(answers) = daemon.client().call(None, batch).unwrap() else { panic!("no batch") };
+    let outcomes: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().err().map(|error| error.kind)).collect();
+    let (missing, conflict, invalid) =
+        (Some(ErrorKind::NotFound), Some(ErrorKind::Conflict), Some(ErrorKind::Invalid));
+    assert_eq!(outcomes, [None, missing, None, conflict, None, None, invalid]);
+    let links = |daemon: &Daemon| {
+        let links = daemon.client().links(None).unwrap();
+        links.iter().map(|status| status.link.to_string()).collect::<Vec<_>>()
+    };
+    let before = links(&daemon);
+    assert_eq!(before.len(), 2, "{before:?}");
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(links(&daemon), before, "after a restart");
 }
 
 #[test]

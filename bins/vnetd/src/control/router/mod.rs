@@ -10,6 +10,12 @@ use vnet_core::control::{Body, ControlError, Envelope, ErrorKind, Notice, Reques
 
 use super::record::Record;
 
+/// For each peer beyond a few, a daemon gets so much more time to answer. A change of all links of a
+/// large overlay keeps every daemon busy with all its peers at once, and where the
+/// daemons share a few cores, each gets its turn after all others.
+const PER_PEER: Duration = Duration::from_millis(25);
+const FEW: usize = 16;
+
 /// A control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
@@ -70,6 +76,8 @@ pub(crate) struct Router {
     deadlines: VecDeque<(Instant, (ConnectionId, u32))>,
     next_id: u32,
     next_heartbeat: Option<Instant>,
+    /// How many links this daemon has.
+    links: usize,
 }
 
 #[derive(Debug)]
@@ -104,7 +112,13 @@ impl Router {
             deadlines: VecDeque::new(),
             next_id: 1,
             next_heartbeat: None,
+            links: 0,
         }
+    }
+
+    /// How many links this daemon has, the measure of how busy it and its peers may be.
+    pub(crate) fn set_links(&mut self, links: usize) {
+        self.links = links;
     }
 
     pub(crate) fn opened(&mut self, connection: ConnectionId, now: Instant) {
@@ -226,7 +240,7 @@ impl Router {
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some((_, key)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
-            let after = self.config.relay_timeout;
+            let after = self.patience(self.config.relay_timeout);
             actions.extend(self.give_up(key, ErrorKind::Timeout, |target| {
                 format!("{target} has not answered within {after:?}")
             }));
@@ -246,6 +260,7 @@ impl Router {
     fn beat(&mut self, due: Instant, now: Instant, actions: &mut Vec<Action>) {
         // While this daemon itself did not run, it could not hear.
         let late = now.saturating_duration_since(due);
+        let dead_after = self.patience(self.config.dead_after);
         let mut sessions = 0;
         for (&id, connection) in &mut self.connections {
             if connection.peer == Peer::Client {
@@ -254,7 +269,7 @@ impl Router {
             sessions += 1;
             connection.heard = (connection.heard + late).min(now);
             let silent = now.saturating_duration_since(connection.heard);
-            if silent >= self.config.dead_after {
+            if silent >= dead_after {
                 actions.push(Action::Dead(id, silent));
             } else if let Ok(record) = Record::new(&Envelope { id: 0, body: Body::Notice(Notice::Heartbeat) })
             {
@@ -262,6 +277,10 @@ impl Router {
             }
         }
         self.next_heartbeat = (sessions > 0).then(|| now + self.config.heartbeat);
+    }
+
+    fn patience(&self, configured: Duration) -> Duration {
+        configured + PER_PEER * self.daemons.len().max(self.links).saturating_sub(FEW) as u32
     }
 
     fn become_session(&mut self, connection: ConnectionId, peer: Peer, now: Instant) {
@@ -304,7 +323,7 @@ impl Router {
             connection.relayed += 1;
         }
         self.relays.insert((via, id), origin);
-        self.deadlines.push_back((now + self.config.relay_timeout, (via, id)));
+        self.deadlines.push_back((now + self.patience(self.config.relay_timeout), (via, id)));
     }
 
     fn give_up(

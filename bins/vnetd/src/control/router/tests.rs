@@ -107,6 +107,22 @@ fn a_daemon_that_did_not_get_to_run_blames_nobody() {
 }
 
 #[test]
+fn a_daemon_with_many_links_is_patient() {
+    let start = Instant::now();
+    let mut router = router(start);
+    router.set_links(FEW + 100);
+    router.register(ConnectionId(1), host("b"), start);
+    let dead =
+        |router: &mut Router, now| router.poll(now).contains(&Action::Dead(ConnectionId(1), now - start));
+    while router.deadline().unwrap() < start + CONFIG.dead_after + 100 * PER_PEER {
+        let now = router.deadline().unwrap();
+        assert!(!dead(&mut router, now), "after {:?}", now - start);
+    }
+    let now = router.deadline().unwrap();
+    assert!(dead(&mut router, now));
+}
+
+#[test]
 fn a_request_times_out_and_its_late_answer_is_ignored() {
     let now = Instant::now();
     let mut router = router(now);
