@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ::vnet_core::encap::{HEADER, Header, Kind};
+use ::vnet_core::frame::MAX_FRAME;
 use ::vnet_core::{HostName, Link, LinkKind, NetworkId, RuleVersion};
 use ::vnet_fwd::LinkTiming;
 use ::vnet_fwd::engine::Label;
-use ::vnet_fwd::link::message::{Close, Features, Greeting, Incarnations, Pulse};
-use ::vnet_fwd::link::{Action, ConnectionId, Departure, LinkSet, Path};
+use ::vnet_fwd::link::message::{Close, Features, Greeting, Incarnations, Pulse, SizeAck, SizeProbe};
+use ::vnet_fwd::link::{Action, ConnectionId, Departure, Inbound, LinkSet, Path, Pieces, Rejoined};
 
 /// The body of a link message.
 pub fn link_message(bytes: &[u8]) {
@@ -17,6 +18,12 @@ pub fn link_message(bytes: &[u8]) {
     }
     if let Ok(pulse) = Pulse::decode(bytes) {
         assert_eq!(Pulse::decode(&pulse.encode()), Ok(pulse));
+    }
+    if let Ok(probe) = SizeProbe::decode(bytes) {
+        assert_eq!(SizeProbe::decode(&probe.encode(bytes.len())), Ok(probe));
+    }
+    if let Ok(ack) = SizeAck::decode(bytes) {
+        assert_eq!(SizeAck::decode(&ack.encode()), Ok(ack));
     }
     if let Ok(close) = Close::decode(bytes) {
         let again = Close::decode(&close.encode()).expect("what was decoded can be encoded");
@@ -113,7 +120,7 @@ impl Daemon {
     }
 
     fn happens(&mut self, event: u8, peer: usize, input: &mut Input<'_>) {
-        match event % 9 {
+        match event % 11 {
             0 => {
                 let steps = u64::from(input.byte().unwrap_or(0));
                 self.now += Duration::from_millis(steps * 16);
@@ -148,25 +155,52 @@ impl Daemon {
                     self.links.finish(peer, &label, Kind::Frame, self.now, &mut datagram);
                 }
             }
-            _ => self.links.unreachable(address(peer), "refused", self.now),
+            8 => self.links.unreachable(address(peer), "refused", self.now),
+            9 => self.links.refused(address(peer), 1500, self.now),
+            _ => {
+                let mtu = usize::from(input.byte().unwrap_or(0)) * 32;
+                self.links.limited(address(peer), mtu, mtu % 64 == 0, self.now);
+            }
         }
     }
 
     fn receive(&mut self, peer: usize, message: &[u8]) {
         let path = self.path(peer);
+        let mut message = message.to_vec();
         // Refusal is an answer like others.
-        let _ = self.links.receive(path, &mut message.to_vec(), self.now);
+        let received = self.links.receive(path, &mut message, self.now);
+        if let Ok(Inbound::Frame { link, header, payload }) = received
+            && header.kind == Kind::Fragment
+            && let Ok(Rejoined::Whole { frame, .. }) = self.links.rejoin(link, &header, &message[payload])
+        {
+            assert!(frame.len() <= MAX_FRAME);
+            self.links.recycle(link, frame);
+        }
     }
 
     /// The peer answers the last message as a good daemon might, but for the
     /// bytes that the input changes.
     fn answer(&mut self, peer: usize, input: &mut Input<'_>) {
-        let kind = Kind::try_from(input.byte().unwrap_or(0) % 9 + 1).expect("1 to 9 are kinds");
+        let kind = Kind::try_from(input.byte().unwrap_or(0) % 12 + 1).expect("1 to 12 are kinds");
         let heard = Header::decode(&self.heard[peer]).ok();
         let echo = heard.map_or(0, |(header, _)| header.timestamp);
         let incarnations = Incarnations { sender: u64::from(input.byte().unwrap_or(0)), receiver: 1 };
         let body = match kind {
             Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Probe => vec![0xff; 60],
+            Kind::SizeProbe => SizeProbe { incarnations }.encode(input.byte().unwrap_or(0).into()),
+            Kind::SizeAck => {
+                let length = u32::from(input.byte().unwrap_or(0)) * 64;
+                SizeAck { incarnations, length }.encode()
+            }
+            Kind::Fragment => {
+                let frame = vec![0xff; 60 + usize::from(input.byte().unwrap_or(0))];
+                let pieces = Pieces::new(frame.len(), 80).expect("a few pieces");
+                let mut body = vec![0; pieces.size()];
+                let n = usize::from(input.byte().unwrap_or(0)) % pieces.count();
+                let number = input.byte().unwrap_or(0).into();
+                pieces.write(n, number, Kind::Frame, &frame, &mut body);
+                body
+            }
             Kind::Hello | Kind::HelloAck => {
                 let (from, to) = (name(PEERS[peer].0), name("a"));
                 Greeting { incarnations, echo, from, to, features: Features::ALL }.encode()

@@ -18,8 +18,10 @@
 //! | 7 [`Kind::Probe`] | padding |
 //! | 8 [`Kind::PartialFrame`] | an Ethernet frame whose TCP or UDP checksum is yet to be filled in |
 //! | 9 [`Kind::SuperFrame`] | an offload header of 10 bytes, then an Ethernet frame of up to 64 KiB that is yet to be cut into segments |
+//! | 10 [`Kind::SizeProbe`], 11 [`Kind::SizeAck`] | a link message |
+//! | 12 [`Kind::Fragment`] | a fragment header of 12 bytes, then a piece of the frame of kind 1 or 8 that it names |
 //!
-//! Kinds 8 and 9 go only to peers that have said that they take them.
+//! Kinds 8 to 12 go only to peers that have said that they take them.
 //!
 //! Integers are big-endian. Sequence numbers count the messages of one link in
 //! one direction from 0; timestamps are for differences only, since clocks of
@@ -60,6 +62,12 @@ pub enum Kind {
     /// A virtio-net header, little-endian, and an Ethernet frame with the work
     /// left that the header tells: over TCP links only.
     SuperFrame = 9,
+    /// A link message with padding, to see whether the path carries as much.
+    SizeProbe = 10,
+    /// The answer to a [`Kind::SizeProbe`].
+    SizeAck = 11,
+    /// A piece of a frame that is too long for a datagram of the path.
+    Fragment = 12,
 }
 
 impl TryFrom<u8> for Kind {
@@ -76,6 +84,9 @@ impl TryFrom<u8> for Kind {
             7 => Self::Probe,
             8 => Self::PartialFrame,
             9 => Self::SuperFrame,
+            10 => Self::SizeProbe,
+            11 => Self::SizeAck,
+            12 => Self::Fragment,
             kind => return Err(EncapError::UnknownKind { kind }),
         })
     }
@@ -84,7 +95,7 @@ impl TryFrom<u8> for Kind {
 impl Kind {
     /// Does it carry frames? Otherwise it is a message between daemons.
     pub const fn is_frame(self) -> bool {
-        matches!(self, Self::Frame | Self::PartialFrame | Self::SuperFrame)
+        matches!(self, Self::Frame | Self::PartialFrame | Self::SuperFrame | Self::Fragment)
     }
 }
 
@@ -175,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn encode_then_decode_is_the_identity(
-            kind in 1_u8..=9, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
+            kind in 1_u8..=12, hop_limit: u8, version: u8, network: u32, sequence: u64, timestamp: u64,
             payload in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let header = Header {

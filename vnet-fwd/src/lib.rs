@@ -57,8 +57,8 @@ mod trie;
 pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
 pub use io::{
-    DataPlane, DataPlaneConfig, Encryption, Event, KeyFileError, LinkChange, OffloadSwitches, PlaneError,
-    Port, StartError, channel,
+    DataPlane, DataPlaneConfig, Encryption, Event, InterfaceMtu, KeyFileError, LinkChange, OffloadSwitches,
+    PlaneError, Port, StartError, channel,
 };
 pub use link::LinkTiming;
 pub use port::PortId;

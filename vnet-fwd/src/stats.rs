@@ -53,11 +53,15 @@ pub enum DropReason {
     HandshakeFlood,
     /// There are no keys for messages to the peer.
     NoKeys,
+    /// The frame is too long for the link's path, and links don't split frames.
+    PathMtu,
+    /// Pieces of a frame that the peer had split were lost.
+    Incomplete,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::NoRule,
         Self::OnlyBack,
         Self::NoLink,
@@ -80,6 +84,8 @@ impl DropReason {
         Self::Replayed,
         Self::HandshakeFlood,
         Self::NoKeys,
+        Self::PathMtu,
+        Self::Incomplete,
     ];
 
     /// Its name in status and metrics, in kebab-case.
@@ -107,6 +113,8 @@ impl DropReason {
             Self::Replayed => "replayed",
             Self::HandshakeFlood => "handshake-flood",
             Self::NoKeys => "no-keys",
+            Self::PathMtu => "path-mtu",
+            Self::Incomplete => "incomplete",
         }
     }
 }
@@ -213,6 +221,6 @@ mod tests {
             assert_eq!(counter.frames, n as u64 + 1);
             assert_eq!(report.iter().filter(|c| c.reason == counter.reason).count(), 1);
         }
-        assert_eq!(drops.total(), (1..=22).sum());
+        assert_eq!(drops.total(), (1..=24).sum());
     }
 }

@@ -66,7 +66,7 @@ fn interfaces(page: &mut Page, interfaces: &[InterfaceStatus]) {
 
 fn links(page: &mut Page, links: &[LinkStatus]) {
     type Value = fn(&LinkStatus) -> u64;
-    let families: [(&str, &str, Value); 7] = [
+    let families: [(&str, &str, Value); 10] = [
         ("vnetd_link_up", "Whether the link carries frames.", |l| l.state.up.into()),
         ("vnetd_link_received_frames_total", "Messages received, frames and keepalives.", |l| {
             l.received_frames
@@ -76,11 +76,22 @@ fn links(page: &mut Page, links: &[LinkStatus]) {
         ("vnetd_link_sent_bytes_total", "Bytes of those messages.", |l| l.sent_bytes),
         ("vnetd_link_send_errors_total", "Messages that could not be sent.", |l| l.send_errors),
         ("vnetd_link_ups_total", "How many times the link has come up.", |l| l.times_up),
+        ("vnetd_link_split_frames_total", "Frames longer than the path's MTU, sent in pieces.", |l| {
+            l.split_frames
+        }),
+        ("vnetd_link_lost_total", "Messages of the peer that did not come since the link is up.", |l| l.lost),
+        ("vnetd_link_not_fitting_total", "Frames longer than the path's MTU, dropped.", |l| l.not_fitting),
     ];
     for (name, help, value) in families {
         page.family(name, help);
         for link in links {
             page.sample(&[("link", &link.link.id()), ("kind", &link.link.kind)], value(link));
+        }
+    }
+    page.family("vnetd_link_path_mtu_bytes", "The longest packet that the path is known to carry.");
+    for link in links {
+        if let Some(mtu) = link.path_mtu {
+            page.sample(&[("link", &link.link.id()), ("kind", &link.link.kind)], mtu);
         }
     }
     page.family("vnetd_link_round_trip_seconds", "Smoothed round-trip time of keepalives.");

@@ -31,6 +31,6 @@ pub use message::{
     PeerAddress, PeerKey, PortKind, ProbeTrain, Reply, Request, Response, RuleEntry,
 };
 pub use status::{
-    DaemonStatus, DropCounter, InterfaceStatus, LinkStatus, PathReport, PathStatus, PortState, RateEstimate,
-    RuleStatus, TrafficEntry, TrafficReport, TrafficView,
+    DaemonStatus, DropCounter, InterfaceStatus, LinkStatus, OffloadStatus, PathReport, PathStatus, PortState,
+    RateEstimate, RuleStatus, TrafficEntry, TrafficReport, TrafficView,
 };

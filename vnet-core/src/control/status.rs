@@ -40,6 +40,12 @@ pub struct InterfaceStatus {
     pub sent_bytes: u64,
     /// Frames that it could not take.
     pub send_errors: u64,
+    /// The MTU of its device, where the daemon sets that.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// Why the MTU is not what it should be; empty when it is.
+    #[serde(default)]
+    pub mtu_problem: String,
 }
 
 /// A link, seen from one of its ends, and its counters since the daemon started.
@@ -68,6 +74,27 @@ pub struct LinkStatus {
     /// The cipher of messages, `none` on a plain link; empty while there are no keys.
     #[serde(default)]
     pub encryption: String,
+    /// The longest packet, with its IP header, that the link's messages go in over UDP: what
+    /// the path is known to carry. `None`: nothing limits them, or the link is down.
+    #[serde(default)]
+    pub path_mtu: Option<u32>,
+    /// How far the search for that is (RFC 8899): `base`, `searching`, `complete`,
+    /// `error`; empty where there is none.
+    #[serde(default)]
+    pub path_mtu_search: String,
+    /// Frames that were too long for one message, and went in pieces.
+    #[serde(default)]
+    pub split_frames: u64,
+    /// Frames that were too long for one message, and were dropped.
+    #[serde(default)]
+    pub not_fitting: u64,
+    /// Messages of the peer that have not come since the link came up.
+    #[serde(default)]
+    pub lost: u64,
+    /// The part of its messages that got lost in the last five seconds or so, in millionths;
+    /// `None` while there were too few to tell.
+    #[serde(default)]
+    pub loss_ppm: Option<u32>,
 }
 
 /// A rule and how many frames it forwarded.
@@ -92,6 +119,17 @@ pub struct DropCounter {
     pub reason: String,
     /// How many.
     pub frames: u64,
+}
+
+/// Something that the kernel can do for the data plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffloadStatus {
+    /// As in the configuration: `ports`, `links`, `udp-segmentation`, ...
+    pub name: String,
+    /// Is it in use?
+    pub on: bool,
+    /// Why not; empty when it is.
+    pub why: String,
 }
 
 /// The state of a daemon.
@@ -123,6 +161,9 @@ pub struct DaemonStatus {
     pub drops: Vec<DropCounter>,
     /// The upper bound on configuration time, in milliseconds.
     pub configuration_bound_ms: u64,
+    /// What the kernel does for the data plane, and what it doesn't.
+    #[serde(default)]
+    pub offloads: Vec<OffloadStatus>,
     /// Everything that does not work as configured, one sentence each; empty
     /// when all is well.
     pub degraded: Vec<String>,

@@ -85,6 +85,8 @@ fn interface_status() -> impl Strategy<Value = InterfaceStatus> {
         sent_frames: n[2],
         sent_bytes: n[3],
         send_errors: n[4],
+        mtu: (n[0] % 2 == 0).then_some(n[1] as u32),
+        mtu_problem: String::new(),
     })
 }
 
@@ -102,6 +104,12 @@ fn link_status() -> impl Strategy<Value = LinkStatus> {
             send_errors: n[4],
             times_up: n[5],
             encryption: "aes-256-gcm".to_owned(),
+            path_mtu: (n[0] % 2 == 0).then_some(n[1] as u32),
+            path_mtu_search: "complete".to_owned(),
+            split_frames: n[2],
+            not_fitting: n[3],
+            lost: n[4],
+            loss_ppm: (n[5] % 2 == 0).then_some(n[4] as u32),
         },
     )
 }
@@ -138,6 +146,7 @@ fn status() -> impl Strategy<Value = DaemonStatus> {
                 versions,
                 drops,
                 configuration_bound_ms: n[2],
+                offloads: vec![OffloadStatus { name: "ports".to_owned(), on: false, why: "off".to_owned() }],
                 degraded,
             }
         },

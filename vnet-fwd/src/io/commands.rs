@@ -2,7 +2,9 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use vnet_core::control::{DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, TrafficEntry};
+use vnet_core::control::{
+    DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, OffloadStatus, TrafficEntry,
+};
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey};
 
 use super::config::{Event, LinkChange, PlaneError};
@@ -14,7 +16,30 @@ use crate::link::Arrivals;
 use crate::port::PortId;
 use crate::traffic::Untracked;
 
+/// Why an offload is not in use that an operator doesn't want.
+const SWITCHED_OFF: &str = "switched off in the configuration";
+
 impl Worker {
+    pub(crate) fn offloads(&self) -> Vec<OffloadStatus> {
+        let udp = self.outlets.udp.as_ref();
+        let no_ports = self.outlets.interfaces.without_offloads();
+        let no_segmentation = udp.and_then(|udp| udp.no_segmentation()).map(str::to_owned);
+        let no_coalescing = udp.and_then(|udp| udp.no_coalescing()).map(str::to_owned);
+        let all = [
+            ("ports", self.switches.ports, no_ports),
+            ("links", self.switches.links, None),
+            ("udp-segmentation", self.switches.udp_segmentation, no_segmentation),
+            ("udp-coalescing", self.switches.udp_coalescing, no_coalescing),
+            ("batches", self.switches.batches, None),
+        ];
+        let status = |(name, wanted, problem): (&str, bool, Option<String>)| OffloadStatus {
+            name: name.to_owned(),
+            on: wanted && problem.is_none(),
+            why: if wanted { problem.unwrap_or_default() } else { SWITCHED_OFF.to_owned() },
+        };
+        all.into_iter().map(status).collect()
+    }
+
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.outlets.links.shut_down(Instant::now());

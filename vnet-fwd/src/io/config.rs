@@ -35,6 +35,19 @@ impl OffloadSwitches {
         Self { ports: false, links: false, udp_segmentation: false, udp_coalescing: false, batches: false };
 }
 
+/// What MTU the devices of interfaces get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterfaceMtu {
+    /// The one that they have, or as much less as it takes for a frame to fit one
+    /// message of every link whole.
+    #[default]
+    Follow,
+    /// This one.
+    Fixed(u32),
+    /// The one that they have.
+    Leave,
+}
+
 /// How the links of a data plane are protected.
 #[derive(Clone, Debug, Default)]
 pub enum Encryption {
@@ -71,6 +84,11 @@ pub struct DataPlaneConfig {
     pub measure_paths: bool,
     /// Which offloads are used.
     pub offloads: OffloadSwitches,
+    /// What MTU TAP devices get.
+    pub interface_mtu: InterfaceMtu,
+    /// Frames that are too long for a message of a link go in pieces, which the peer
+    /// rejoins; otherwise they are dropped and counted.
+    pub split_frames: bool,
     /// How links are protected. Encrypted ones come up with daemons that
     /// [`DataPlane::allow`](super::DataPlane::allow) has been called for.
     pub encryption: Encryption,
@@ -89,6 +107,8 @@ impl DataPlaneConfig {
             cache_capacity: 1 << 16,
             measure_paths: false,
             offloads: OffloadSwitches::ON,
+            interface_mtu: InterfaceMtu::default(),
+            split_frames: true,
             encryption: Encryption::default(),
         }
     }

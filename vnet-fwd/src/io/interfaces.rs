@@ -8,7 +8,8 @@ use vnet_core::InterfaceName;
 use vnet_core::control::{InterfaceSpec, InterfaceStatus, PortKind, PortState};
 
 use super::cargo::{Cargo, complete};
-use super::config::{Event, PlaneError};
+use super::config::{Event, InterfaceMtu, PlaneError};
+use super::mtu::DeviceMtu;
 use super::port::Port;
 use super::sys::{Epoll, Interest};
 use super::token::Token;
@@ -36,6 +37,7 @@ struct Interface {
     changed: Instant,
     counters: PortCounters,
     retry: Option<Retry>,
+    mtu: DeviceMtu,
 }
 
 /// A device that is to be opened.
@@ -47,13 +49,30 @@ struct Retry {
     under_way: bool,
 }
 
-#[derive(Default)]
 pub(crate) struct Interfaces {
     slots: Vec<Option<Interface>>,
     next_serial: u64,
+    mtu: InterfaceMtu,
+    /// What all links carry whole.
+    links: Option<u32>,
 }
 
 impl Interfaces {
+    /// None yet; their devices are to have such MTUs.
+    pub(crate) fn new(mtu: InterfaceMtu) -> Self {
+        Self { slots: Vec::new(), next_serial: 0, mtu, links: None }
+    }
+
+    /// The links carry frames of devices with this MTU whole.
+    pub(crate) fn follow(&mut self, links: Option<u32>) {
+        self.links = links;
+        for interface in self.slots.iter_mut().flatten() {
+            if let Some(port) = &mut interface.port {
+                interface.mtu.apply(&mut **port, self.mtu, links);
+            }
+        }
+    }
+
     /// The index of an interface.
     pub(crate) fn index_of(&self, name: &InterfaceName) -> Option<usize> {
         self.slots.iter().position(|slot| slot.as_ref().is_some_and(|i| i.name == *name))
@@ -93,6 +112,7 @@ impl Interfaces {
             fault: None,
             changed: now,
             counters: PortCounters::default(),
+            mtu: DeviceMtu::default(),
         };
         self.slots.resize_with(self.slots.len().max(index + 1), || None);
         self.slots[index] = Some(interface);
@@ -143,7 +163,9 @@ impl Interfaces {
             watched.map(|()| port).map_err(|error| format!("it can't be watched: {error}"))
         });
         match watched {
-            Ok(port) => {
+            Ok(mut port) => {
+                interface.mtu = DeviceMtu::default();
+                interface.mtu.apply(&mut *port, self.mtu, self.links);
                 interface.port = Some(port);
                 interface.retry = None;
                 interface.fault = None;
@@ -221,6 +243,19 @@ impl Interfaces {
         }
     }
 
+    /// Which of the TAP devices that are open take no super-frames, if there are any.
+    pub(crate) fn without_offloads(&self) -> Option<String> {
+        let without = |interface: &&Interface| {
+            let is_tap = matches!(&interface.spec, Some(InterfaceSpec { port: PortKind::Tap { .. }, .. }));
+            is_tap && interface.port.as_ref().is_some_and(|port| !port.offloads().tcp)
+        };
+        let names: Vec<String> =
+            self.slots.iter().flatten().filter(without).map(|interface| interface.name.to_string()).collect();
+        (!names.is_empty()).then(|| {
+            format!("the devices of these take no super-frames (TUNSETOFFLOAD): {}", names.join(", "))
+        })
+    }
+
     /// The interfaces that have a device, ordered by name.
     pub(crate) fn status(&self, now: Instant) -> Vec<InterfaceStatus> {
         let mut all: Vec<InterfaceStatus> =
@@ -254,6 +289,7 @@ impl Interface {
 
     fn status(&self, now: Instant) -> Option<InterfaceStatus> {
         let down = if self.port.is_none() { Some(&self.why) } else { self.fault.as_ref() };
+        let (mtu, mtu_problem) = self.mtu.status();
         Some(InterfaceStatus {
             spec: self.spec.clone()?,
             state: PortState {
@@ -266,6 +302,8 @@ impl Interface {
             sent_frames: self.counters.sent_frames,
             sent_bytes: self.counters.sent_bytes,
             send_errors: self.counters.send_errors,
+            mtu,
+            mtu_problem,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that touches the world: threads, sockets, devices, the clock.
 #![allow(clippy::disallowed_methods)]
 
+mod arrivals;
 mod bind;
 mod cargo;
 pub mod channel;
@@ -8,6 +9,7 @@ mod commands;
 pub mod config;
 mod interfaces;
 mod keys;
+mod mtu;
 mod open;
 mod outlets;
 mod packet;
@@ -23,7 +25,9 @@ mod train;
 mod udp;
 mod worker;
 
-pub use config::{DataPlaneConfig, Encryption, Event, LinkChange, OffloadSwitches, PlaneError, StartError};
+pub use config::{
+    DataPlaneConfig, Encryption, Event, InterfaceMtu, LinkChange, OffloadSwitches, PlaneError, StartError,
+};
 pub use keys::KeyFileError;
 pub use plane::DataPlane;
 pub use port::Port;

@@ -14,7 +14,7 @@ use super::tcp::{PREFIX, TcpLinks};
 use super::token::Token;
 use super::udp::{self, UdpLinks};
 use crate::engine::Label;
-use crate::link::{Departure, LinkSet, Path};
+use crate::link::{Departure, Features, LinkSet, Path, Pieces};
 use crate::offload::{Checksum, Layout, OFFLOAD_HEADER, Work};
 use crate::port::PortId;
 use crate::stats::{DropReason, Drops};
@@ -40,13 +40,14 @@ pub(crate) struct Outlets {
 impl Outlets {
     pub(crate) fn new(
         links: LinkSet,
+        interfaces: Interfaces,
         udp: Option<UdpLinks>,
         tcp: Option<TcpLinks>,
         poller: Epoll,
         now: Instant,
     ) -> Self {
         Self {
-            interfaces: Interfaces::default(),
+            interfaces,
             links,
             udp,
             tcp,
@@ -80,7 +81,8 @@ impl Outlets {
     /// Sends padding of `bytes` over the UDP link at `index`, to measure the path:
     /// at once and by itself, so that the spacing is its own.
     pub(crate) fn probe(&mut self, index: usize, bytes: usize) -> Result<(), DropReason> {
-        let Departure { path, room, .. } = self.links.departure(index)?;
+        let Departure { path, room, limit, .. } = self.links.departure(index)?;
+        let bytes = bytes.min(limit.saturating_sub(room.total() + HEADER));
         let mut datagram = vec![0; room.head + HEADER + bytes + room.tail];
         let label = Label { network: NetworkId::default(), version: RuleVersion::default(), hop_limit: 0 };
         self.links.finish(index, &label, Kind::Probe, Instant::now(), &mut datagram);
@@ -98,7 +100,7 @@ impl Outlets {
     /// Sends what waits.
     pub(crate) fn flush(&mut self) {
         if let Some(udp) = &mut self.udp {
-            self.queue.flush(udp, &mut self.links, &mut self.drops);
+            self.queue.flush(udp, &mut self.links, &mut self.drops, self.now);
         }
     }
 
@@ -106,17 +108,35 @@ impl Outlets {
     fn depart_udp(
         &mut self,
         index: usize,
-        Departure { path, room, features }: Departure,
+        Departure { path, room, features, limit, split }: Departure,
         label: &Label,
         cargo: &Cargo<'_>,
     ) -> Result<(), DropReason> {
         let (Path::Udp(to), Some(udp)) = (path, &mut self.udp) else { return Err(DropReason::LinkDown) };
         let (now, links, queue, drops) = (self.now, &mut self.links, &mut self.queue, &mut self.drops);
+        let scratch = &mut self.scratch;
+        let start = room.head + HEADER;
         cargo.each_frame(|length, checksum, write| {
-            let start = room.head + HEADER;
             let total = start + length + room.tail;
+            if total > limit {
+                let pieces = split.then(|| Pieces::new(length, limit.saturating_sub(start + room.tail)));
+                let Some(pieces) = pieces.flatten() else { return Err(links.not_fitting(index)) };
+                let frame = &mut scratch[..length];
+                write(frame);
+                let kind = kind_for(frame, checksum, features);
+                let (number, total) = (links.next_split(index), start + pieces.size() + room.tail);
+                for n in 0..pieces.count() {
+                    if !queue.has_room(total) {
+                        queue.flush(udp, links, drops, now);
+                    }
+                    let datagram = queue.next(index, to, total).ok_or(DropReason::TooLong)?;
+                    pieces.write(n, number, kind, frame, &mut datagram[start..start + pieces.size()]);
+                    links.finish(index, label, Kind::Fragment, now, datagram);
+                }
+                return Ok(());
+            }
             if !queue.has_room(total) {
-                queue.flush(udp, links, drops);
+                queue.flush(udp, links, drops, now);
             }
             let Some(datagram) = queue.next(index, to, total) else {
                 links.not_sent(index, 1);
@@ -124,18 +144,12 @@ impl Outlets {
             };
             let frame = &mut datagram[start..start + length];
             write(frame);
-            let kind = match checksum {
-                Checksum::Partial if features.partial_frames => Kind::PartialFrame,
-                _ => {
-                    complete(frame, checksum);
-                    Kind::Frame
-                }
-            };
+            let kind = kind_for(frame, checksum, features);
             links.finish(index, label, kind, now, datagram);
             Ok(())
         })?;
         if queue.has_enough() {
-            queue.flush(udp, links, drops);
+            queue.flush(udp, links, drops, now);
         }
         Ok(())
     }
@@ -144,7 +158,7 @@ impl Outlets {
     fn depart_tcp(
         &mut self,
         index: usize,
-        Departure { path, room, features }: Departure,
+        Departure { path, room, features, .. }: Departure,
         label: &Label,
         cargo: &Cargo<'_>,
     ) -> Result<(), DropReason> {
@@ -176,14 +190,18 @@ impl Outlets {
         cargo.each_frame(|length, checksum, write| {
             let frame = &mut scratch[start..start + length];
             write(frame);
-            let kind = match checksum {
-                Checksum::Partial if features.partial_frames => Kind::PartialFrame,
-                _ => {
-                    complete(frame, checksum);
-                    Kind::Frame
-                }
-            };
+            let kind = kind_for(frame, checksum, features);
             send(&mut scratch[..start + length + room.tail], kind)
         })
     }
+}
+
+/// As what a frame goes; its checksum is filled in if the peer doesn't do that.
+#[inline]
+fn kind_for(frame: &mut [u8], checksum: Checksum, features: Features) -> Kind {
+    if checksum == Checksum::Partial && features.partial_frames {
+        return Kind::PartialFrame;
+    }
+    complete(frame, checksum);
+    Kind::Frame
 }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use vnet_core::control::{
-    DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, RuleStatus, TrafficEntry,
+    DropCounter, InterfaceSpec, InterfaceStatus, LinkSpec, LinkStatus, OffloadStatus, RuleStatus,
+    TrafficEntry,
 };
 use vnet_core::frame::MAX_FRAME;
 use vnet_core::{HostName, InterfaceName, LinkId, NetworkId, PublicKey, Rule, RuleVersion};
@@ -208,6 +209,11 @@ impl DataPlane {
     /// is set. A link keeps the first thousand messages after each call.
     pub fn take_arrivals(&self) -> Result<Vec<Arrivals>, PlaneError> {
         self.ask(|worker| worker.take_arrivals())
+    }
+
+    /// What the kernel does for the data plane, and what it doesn't and why.
+    pub fn offloads(&self) -> Result<Vec<OffloadStatus>, PlaneError> {
+        self.ask(|worker| worker.offloads())
     }
 
     /// Sends `count` messages of padding, `bytes` each, to `peer` at once. They

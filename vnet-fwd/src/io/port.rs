@@ -60,6 +60,20 @@ pub trait Port: Send {
         }
     }
 
+    /// The MTU of the port's device, if it is a thing that a data plane may set.
+    fn mtu(&self) -> Option<u32> {
+        None
+    }
+
+    /// Sets that.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; the MTU stays as it is.
+    fn set_mtu(&mut self, _mtu: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Moves what the port has dropped by itself, since it was last asked, over
     /// to `drops`.
     fn take_drops(&mut self, _drops: &mut Drops) {}

@@ -1,6 +1,7 @@
 //! Datagrams that wait for the end of a batch, to be sent together.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -85,7 +86,7 @@ impl SendQueue {
     }
 
     /// Sends all; tells links what went, and counts in `drops` what didn't.
-    pub(crate) fn flush(&mut self, udp: &mut UdpLinks, links: &mut LinkSet, drops: &mut Drops) {
+    pub(crate) fn flush(&mut self, udp: &mut UdpLinks, links: &mut LinkSet, drops: &mut Drops, now: Instant) {
         if self.runs.is_empty() {
             return;
         }
@@ -100,6 +101,9 @@ impl SendQueue {
                 Ok(()) => links.sent(run.link, datagrams, run.length * datagrams / run.count),
                 Err(error) => {
                     links.not_sent(run.link, datagrams);
+                    if udp::is_too_long(&error) {
+                        links.refused(run.to, run.segment, now);
+                    }
                     drops.add(udp::drop_reason(&error), datagrams as u64);
                 }
             }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::open::OpenError;
 use super::port::Port;
-use super::sys;
+use super::sys::{self, DeviceHandle};
 use crate::offload::{OFFLOAD_HEADER, OffloadHeader, Offloads};
 
 const TUN: &str = "/dev/net/tun";
@@ -23,6 +23,7 @@ const SUPER_FRAME: u32 = 60_000;
 /// it has no such header or an operator doesn't want it.
 pub(crate) struct TapPort {
     file: File,
+    device: DeviceHandle,
     has_header: bool,
     offloads: Offloads,
 }
@@ -62,7 +63,12 @@ impl TapPort {
             // They then go as two runs, one of them short.
             tracing::debug!(device, %error, "the kernel doesn't limit the length of super-frames");
         }
-        Ok(Self { offloads: best_offloads(&file, offload), has_header: offload, file })
+        let handle = DeviceHandle::new(device).map_err(|source| OpenError::Refused {
+            device: device.to_owned(),
+            what: "keeping hold of it",
+            source,
+        })?;
+        Ok(Self { offloads: best_offloads(&file, offload), has_header: offload, file, device: handle })
     }
 }
 
@@ -96,6 +102,14 @@ impl Port for TapPort {
 
     fn offloads(&self) -> Offloads {
         self.offloads
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        self.device.mtu().ok()
+    }
+
+    fn set_mtu(&mut self, mtu: u32) -> io::Result<()> {
+        self.device.set_mtu(mtu)
     }
 
     fn receive_offloaded(&mut self, buffer: &mut [u8]) -> io::Result<(usize, OffloadHeader)> {

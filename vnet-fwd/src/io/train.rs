@@ -8,8 +8,8 @@ use vnet_core::encap::{Header, Kind};
 use super::cargo::Cargo;
 use super::outlets::Outlets;
 use crate::engine::{Forwarder, Ingress};
-use crate::link::{Inbound, Path};
-use crate::offload::{Checksum, Group, OFFLOAD_HEADER, OffloadHeader};
+use crate::link::{Inbound, Path, Rejoined};
+use crate::offload::{Checksum, Group, Layout, OFFLOAD_HEADER, OffloadHeader, Work};
 use crate::port::PortId;
 use crate::stats::DropReason;
 
@@ -49,6 +49,10 @@ impl Train {
         };
         let frame = place.start + payload.start..place.start + payload.end;
         let checksum = match header.kind {
+            Kind::Fragment => {
+                self.leave(forwarder, outlets, buffer);
+                return fragment(forwarder, outlets, (link, header), &buffer[frame]);
+            }
             Kind::PartialFrame => Checksum::Partial,
             Kind::SuperFrame => {
                 self.leave(forwarder, outlets, buffer);
@@ -85,6 +89,28 @@ impl Train {
             self.pieces.clear();
         }
     }
+}
+
+/// Keeps a piece of a frame, or forwards the frame that it completes.
+fn fragment(forwarder: &mut Forwarder, outlets: &mut Outlets, (link, header): (usize, Header), piece: &[u8]) {
+    let (kind, frame) = match outlets.links.rejoin(link, &header, piece) {
+        Ok(Rejoined::Whole { kind, frame }) => (kind, frame),
+        Ok(Rejoined::Waiting { given_up: false }) => return,
+        Ok(Rejoined::Waiting { given_up: true }) => return forwarder.count_drop(DropReason::Incomplete),
+        Err(reason) => return forwarder.count_drop(reason),
+    };
+    let work = match kind {
+        Kind::PartialFrame => Layout::of(&frame).map(Work::Checksum),
+        _ => Some(Work::Nothing),
+    };
+    match work {
+        Some(work) => {
+            let ingress = Ingress::Link(PortId::link(link), header);
+            forward(forwarder, outlets, ingress, &Cargo::Whole { work, frame: &frame });
+        }
+        None => forwarder.count_drop(DropReason::BadMessage),
+    }
+    outlets.links.recycle(link, frame);
 }
 
 /// Forwards a super-frame behind its offload header.

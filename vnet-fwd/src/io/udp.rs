@@ -4,50 +4,44 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::arrivals::Arrivals;
 use super::config::OffloadSwitches;
-use super::sys::{self, Incoming, Outgoing};
+use super::sys::{self, Outgoing};
 use crate::stats::DropReason;
 
 /// Room for bursts: some 120 runs of datagrams, or 2,700 of 1500 bytes alone.
 const BUFFER: i32 = 8 << 20;
 
-/// Room for one datagram, or a run of them.
-const SLOT: usize = 1 << 16;
-
-/// How many datagrams are received at once where they come one by one.
-const RECEIVED_AT_ONCE: usize = 32;
-
 /// A run of at least so many bytes is worth a system call of its own, and what
 /// follows it would only push it out of the processor's cache.
-const LONG_RUN: usize = SLOT / 4;
+const LONG_RUN: usize = 1 << 14;
 
 pub(crate) struct UdpLinks {
     socket: UdpSocket,
     is_v6: bool,
     /// Does the kernel cut runs of datagrams?
     segmentation: bool,
+    /// Why the kernel doesn't, though it was asked to.
+    no_segmentation: Option<String>,
+    /// Why the kernel doesn't put them together, though it was asked to.
+    no_coalescing: Option<String>,
     batches: bool,
-    /// What to ask for next.
-    at_once: usize,
+    /// The next run is probably long.
+    alone: bool,
     /// Does the kernel say when datagrams arrive? `None`: nobody wants to know.
     stamped: Option<bool>,
 }
 
-/// Room for what [`UdpLinks::receive`] gives.
-pub(crate) struct Arrivals {
-    pub(crate) buffer: Box<[u8]>,
-    pub(crate) messages: Vec<Incoming>,
-}
-
-impl Arrivals {
-    pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; SLOT * RECEIVED_AT_ONCE].into(), messages: Vec::new() }
-    }
-
-    /// Where in the buffer the message `n` starts.
-    pub(crate) fn start(n: usize) -> usize {
-        n * SLOT
-    }
+/// A datagram that did not arrive.
+pub(crate) struct Failure {
+    /// Where it was going; our own kernel leaves the port out.
+    pub(crate) address: SocketAddr,
+    /// What was said of it.
+    pub(crate) why: String,
+    /// It was too long: packets of so many bytes are not.
+    pub(crate) mtu: Option<usize>,
+    /// Did somebody on the way say so, rather than our own kernel?
+    pub(crate) is_remote: bool,
 }
 
 impl UdpLinks {
@@ -57,31 +51,40 @@ impl UdpLinks {
         socket.set_nonblocking(true)?;
         sys::set_buffers(socket.as_fd(), BUFFER);
         sys::keep_icmp_errors(socket.as_fd(), is_v6)?;
+        sys::forbid_fragmentation(socket.as_fd(), is_v6)?;
         if stamped {
             sys::stamp_arrivals(socket.as_fd(), true)?;
         }
         // Kernels before 5.0 don't have it.
-        let coalescing = switches.udp_coalescing && sys::set_receive_coalescing(socket.as_fd(), true).is_ok();
-        tracing::debug!(coalescing, "the kernel puts runs of datagrams together");
+        let coalescing = switches.udp_coalescing.then(|| sys::set_receive_coalescing(socket.as_fd(), true));
+        let no_coalescing =
+            coalescing.and_then(Result::err).map(|error| format!("the kernel has no UDP_GRO: {error}"));
         let OffloadSwitches { udp_segmentation: segmentation, batches, .. } = switches;
-        Ok(Self { socket, is_v6, segmentation, batches, at_once: 1, stamped: stamped.then_some(true) })
+        let no_segmentation = None;
+        Ok(Self {
+            socket,
+            is_v6,
+            segmentation,
+            no_segmentation,
+            no_coalescing,
+            batches,
+            alone: true,
+            stamped: stamped.then_some(true),
+        })
     }
 
     /// Puts the datagrams that came next into `arrivals`; none: there are none
     /// at present.
     pub(crate) fn receive(&mut self, arrivals: &mut Arrivals) -> io::Result<()> {
-        let Arrivals { buffer, messages } = arrivals;
-        match sys::receive_datagrams(self.socket.as_fd(), buffer, SLOT, self.at_once, messages) {
+        match arrivals.fill(self.receives_alone(), |slots, messages| {
+            sys::receive_datagrams(self.socket.as_fd(), slots, messages)
+        }) {
             Ok(()) => {
-                for message in messages.iter_mut() {
-                    message.from = canonical(message.from);
-                }
-                let long = messages.iter().any(|message| message.length >= LONG_RUN);
-                self.at_once = if long || !self.batches { 1 } else { RECEIVED_AT_ONCE };
+                self.alone = arrivals.messages.iter().any(|message| message.length >= LONG_RUN);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                messages.clear();
+                arrivals.messages.clear();
                 Ok(())
             }
             Err(error) => Err(error),
@@ -96,6 +99,21 @@ impl UdpLinks {
             false => None,
         };
         self.stamp(wanted);
+    }
+
+    /// Why the kernel doesn't cut runs of datagrams, though it was asked to.
+    pub(crate) fn no_segmentation(&self) -> Option<&str> {
+        self.no_segmentation.as_deref()
+    }
+
+    /// Why the kernel doesn't put runs of datagrams together, though it was asked to.
+    pub(crate) fn no_coalescing(&self) -> Option<&str> {
+        self.no_coalescing.as_deref()
+    }
+
+    /// Will the next call give one message at most?
+    pub(crate) fn receives_alone(&self) -> bool {
+        self.alone || !self.batches
     }
 
     /// Starts or pauses the stamping of arrivals, if anybody wants it at all.
@@ -115,7 +133,7 @@ impl UdpLinks {
         let to = self.native(to);
         match self.socket.send_to(datagram, to) {
             Ok(_) => Ok(()),
-            Err(error) if is_lasting(&error) => Err(error),
+            Err(error) if is_momentary(&error) => Err(error),
             Err(_) => self.socket.send_to(datagram, to).map(|_| ()),
         }
     }
@@ -150,6 +168,8 @@ impl UdpLinks {
                     Err(error) if error.raw_os_error() == Some(libc::EIO) => {
                         tracing::info!("the kernel does not cut runs of datagrams: UDP_SEGMENT is off");
                         self.segmentation = false;
+                        let device = "the device of a link's route can't complete checksums";
+                        self.no_segmentation = Some(format!("{device} (UDP_SEGMENT: {error})"));
                     }
                     // It may be of one datagram of the run, or an earlier one.
                     Err(_) => {}
@@ -178,7 +198,7 @@ impl UdpLinks {
                     done(rest.count(), Err(error));
                     return;
                 }
-                Err(error) if is_lasting(&error) || tried_again => {
+                Err(error) if tried_again => {
                     done(1, Err(error));
                     rest.next();
                     tried_again = false;
@@ -189,13 +209,14 @@ impl UdpLinks {
         }
     }
 
-    /// The next datagram that did not arrive, as far as anybody says: where it
-    /// was going, and why.
-    pub(crate) fn next_failure(&self) -> Option<(SocketAddr, String)> {
-        let failure = sys::next_icmp_error(self.socket.as_fd())?;
-        let text = io::Error::from_raw_os_error(failure.errno);
-        let text = if failure.is_remote { format!("ICMP: {text}") } else { text.to_string() };
-        Some((canonical(failure.destination), text))
+    /// The next datagram that did not arrive, as far as anybody says.
+    pub(crate) fn next_failure(&self) -> Option<Failure> {
+        let sys::IcmpError { destination, errno, is_remote, mtu } =
+            sys::next_icmp_error(self.socket.as_fd())?;
+        let text = io::Error::from_raw_os_error(errno);
+        let why = if is_remote { format!("ICMP: {text}") } else { text.to_string() };
+        let mtu = (errno == libc::EMSGSIZE && mtu > 0).then_some(mtu as usize);
+        Some(Failure { address: canonical(destination), why, mtu, is_remote })
     }
 
     /// The address as the socket's family has it.
@@ -226,9 +247,9 @@ fn is_momentary(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
-/// Would trying again end in the same way?
-fn is_lasting(error: &io::Error) -> bool {
-    is_momentary(error) || error.raw_os_error() == Some(libc::EMSGSIZE)
+/// Is the datagram longer than the device takes?
+pub(crate) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// An IPv4 address that a socket for both families gives as IPv6, as IPv4.

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vnet_core::HostName;
 use vnet_core::frame::MAX_FRAME;
 
+use super::arrivals::Arrivals;
 use super::bind::bind;
 use super::cargo::Cargo;
-use super::config::{DataPlaneConfig, Encryption, Event, StartError};
+use super::config::{DataPlaneConfig, Encryption, Event, OffloadSwitches, StartError};
+use super::interfaces::Interfaces;
 use super::keys;
 use super::open::{OpenError, open_elsewhere};
 use super::outlets::Outlets;
@@ -21,7 +23,7 @@ use super::sys::{Epoll, EventFd, Interest, Ready};
 use super::tcp::{self, PREFIX, TcpLinks};
 use super::token::Token;
 use super::train::{self, Train};
-use super::udp::{Arrivals, UdpLinks};
+use super::udp::{self, Failure, UdpLinks};
 use crate::engine::{Forwarder, Ingress};
 use crate::link::{Action, ConnectionId, Features, LinkSet, Path};
 use crate::port::PortId;
@@ -60,7 +62,7 @@ pub(crate) struct Worker {
     address: Option<SocketAddr>,
     pub(super) forwarder: Forwarder,
     pub(super) outlets: Outlets,
-    offload_ports: bool,
+    pub(super) switches: OffloadSwitches,
     /// Room for one frame.
     packet: Box<[u8]>,
     /// Room for datagrams; made when there may be some.
@@ -100,8 +102,10 @@ impl Worker {
         }
         let DataPlaneConfig { host, incarnation, timing, offloads, encryption, .. } = config;
         let now = Instant::now();
-        let features = if offloads.links { Features::ALL } else { Features::default() };
-        let mut links = LinkSet::new(host.clone(), incarnation, timing, now).with_features(features);
+        let features = if offloads.links { Features::ALL } else { Features::WIRE_FRAMES };
+        let mut links = LinkSet::new(host.clone(), incarnation, timing, now)
+            .with_features(features)
+            .with_splitting(config.split_frames);
         if let Some(guard) = guard(encryption, now).map_err(failed("getting random numbers"))? {
             links = links.with_guard(guard);
         }
@@ -117,8 +121,8 @@ impl Worker {
             address,
             forwarder,
             arrivals: udp.is_some().then(Arrivals::new),
-            outlets: Outlets::new(links, udp, tcp, poller, now),
-            offload_ports: offloads.ports,
+            outlets: Outlets::new(links, Interfaces::new(config.interface_mtu), udp, tcp, poller, now),
+            switches: offloads,
             packet: vec![0; MAX_FRAME].into(),
             train: Train::default(),
             stream: Vec::new(),
@@ -248,6 +252,11 @@ impl Worker {
         let mut taken = 0;
         for _ in 0..BATCH {
             let Some(udp) = &mut self.outlets.udp else { return };
+            if arrivals.is_full(udp.receives_alone()) {
+                self.train.leave(&mut self.forwarder, &mut self.outlets, &arrivals.buffer);
+                arrivals.clear();
+            }
+            let Some(udp) = &mut self.outlets.udp else { return };
             match udp.receive(arrivals) {
                 Ok(()) if arrivals.messages.is_empty() => break,
                 Ok(()) => {}
@@ -256,9 +265,9 @@ impl Worker {
                     continue;
                 }
             }
-            let Arrivals { buffer, messages } = &mut *arrivals;
-            for (n, message) in messages.iter().enumerate() {
-                let (mut start, end) = (Arrivals::start(n), Arrivals::start(n) + message.length);
+            let Arrivals { buffer, messages, .. } = &mut *arrivals;
+            for message in messages.iter() {
+                let (mut start, end) = (message.start, message.start + message.length);
                 if message.length == 0 {
                     self.forwarder.count_drop(DropReason::TooLong);
                 }
@@ -271,11 +280,12 @@ impl Worker {
                 }
                 taken += message.length;
             }
-            self.train.leave(&mut self.forwarder, &mut self.outlets, buffer);
             if taken >= BATCH_BYTES || self.outlets.now.elapsed() >= TURN {
                 break;
             }
         }
+        self.train.leave(&mut self.forwarder, &mut self.outlets, &arrivals.buffer);
+        arrivals.clear();
         if self.outlets.links.has_enough_arrivals()
             && let Some(udp) = &mut self.outlets.udp
         {
@@ -283,9 +293,13 @@ impl Worker {
         }
         while failures
             && let Some(udp) = &self.outlets.udp
-            && let Some((address, why)) = udp.next_failure()
+            && let Some(failure) = udp.next_failure()
         {
-            self.outlets.links.unreachable(address, &why, self.outlets.now);
+            let Failure { address, why, mtu, is_remote } = failure;
+            match mtu {
+                Some(mtu) => self.outlets.links.limited(address, mtu, is_remote, self.outlets.now),
+                None => self.outlets.links.unreachable(address, &why, self.outlets.now),
+            }
         }
         self.flush();
     }
@@ -369,8 +383,12 @@ impl Worker {
             let Outlets { links, udp, tcp, poller, .. } = &mut self.outlets;
             match action {
                 Action::Send { path: Path::Udp(address), message } => {
-                    if let Some(Err(error)) = udp.as_ref().map(|udp| udp.send(&message, address)) {
-                        links.unreachable(address, &error.to_string(), now);
+                    match udp.as_ref().map(|udp| udp.send(&message, address)) {
+                        None | Some(Ok(())) => {}
+                        Some(Err(error)) if udp::is_too_long(&error) => {
+                            links.refused(address, message.len(), now);
+                        }
+                        Some(Err(error)) => links.unreachable(address, &error.to_string(), now),
                     }
                 }
                 Action::Send { path: Path::Tcp(id), message } => {
@@ -397,6 +415,9 @@ impl Worker {
                 Action::Down { link, why } => self.tell(Some(Event::LinkDown { link, why }), now),
             }
         }
+        if let Some(mtu) = self.outlets.links.take_interface_mtu() {
+            self.outlets.interfaces.follow(mtu);
+        }
     }
 
     /// Has threads open the devices whose time has come.
@@ -415,7 +436,7 @@ impl Worker {
                 }
             });
             let started = match done {
-                Ok(done) => open_elsewhere(kind, self.offload_ports, done),
+                Ok(done) => open_elsewhere(kind, self.switches.ports, done),
                 Err(source) => Err(OpenError::Thread { source }),
             };
             if let Err(error) = started {

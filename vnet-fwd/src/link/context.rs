@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use vnet_core::encap::{Header, Kind};
 use vnet_core::{HostName, LinkId, NetworkId, RuleVersion};
 
+use super::frames::{Room, SEALED};
 use super::machine::Link;
 use super::message::{Close, CloseReason, Features, Incarnations};
 use super::pacing::Pacing;
@@ -92,6 +93,11 @@ impl Shared {
         }
     }
 
+    /// What each datagram needs beside header and payload.
+    pub(super) fn room(&self) -> Room {
+        if self.guard.is_some() { SEALED } else { Room::default() }
+    }
+
     /// Takes over what the encryption wants to have sent.
     pub(super) fn transmit(&mut self) {
         if let Some(guard) = &mut self.guard {
@@ -130,6 +136,11 @@ impl Context<'_> {
     /// Our clock, in nanoseconds: the timestamps of our messages.
     pub(super) fn clock(&self) -> u64 {
         nanoseconds(self.origin, self.now)
+    }
+
+    /// What each datagram needs beside header and payload.
+    pub(super) fn room(&self) -> Room {
+        if self.guard.is_some() { SEALED } else { Room::default() }
     }
 
     /// Sends a message of `link`. A `Hello` goes in the first message of a handshake.

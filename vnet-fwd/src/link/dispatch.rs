@@ -7,7 +7,7 @@ use vnet_core::{HostName, LinkKind};
 
 use super::context::Path;
 use super::machine::Link;
-use super::message::{Close, CloseReason, Greeting, Pulse};
+use super::message::{Close, CloseReason, Greeting, Pulse, SizeAck, SizeProbe};
 use super::set::{LinkSet, Slot};
 use crate::secure::PeerId;
 use crate::stats::DropReason;
@@ -24,7 +24,7 @@ impl LinkSet {
         let bytes = HEADER + body.len();
         let numbers = (header.sequence, header.timestamp);
         match header.kind {
-            Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Probe => {}
+            Kind::Frame | Kind::PartialFrame | Kind::SuperFrame | Kind::Fragment | Kind::Probe => {}
             Kind::Hello | Kind::HelloAck => {
                 let greeting = Greeting::decode(body).map_err(|_| DropReason::BadMessage)?;
                 self.greeting((path, sender), &greeting, header, bytes, now)?;
@@ -39,13 +39,28 @@ impl LinkSet {
                     }
                 };
                 let belongs = known.is_some_and(|index| {
-                    self.count_received(index, bytes);
+                    self.count_received(index, header.sequence, bytes);
                     self.with(index, now, |link, cx| link.on_pulse(path, &pulse, numbers, question, cx))
                         .unwrap_or(false)
                 });
                 if !belongs {
                     self.refuse((path, sender), CloseReason::NoSession, header.timestamp, now);
                     return Err(DropReason::UnknownPeer);
+                }
+            }
+            Kind::SizeProbe | Kind::SizeAck => {
+                let index = match sender {
+                    Some(peer) => self.index_of_peer(peer),
+                    None => self.index_at(path),
+                };
+                let index = index.ok_or(DropReason::UnknownPeer)?;
+                self.count_received(index, header.sequence, bytes);
+                if header.kind == Kind::SizeProbe {
+                    let probe = SizeProbe::decode(body).map_err(|_| DropReason::BadMessage)?;
+                    self.with(index, now, |link, cx| link.on_size_probe(&probe, bytes, cx));
+                } else {
+                    let ack = SizeAck::decode(body).map_err(|_| DropReason::BadMessage)?;
+                    self.with(index, now, |link, cx| link.on_size_ack(&ack, cx));
                 }
             }
             Kind::Close => {
@@ -55,7 +70,7 @@ impl LinkSet {
                     None => self.index_at(path).or_else(|| self.index_by_target(path)),
                 };
                 let index = index.ok_or(DropReason::UnknownPeer)?;
-                self.count_received(index, bytes);
+                self.count_received(index, header.sequence, bytes);
                 self.with(index, now, |link, cx| link.on_close(path, &close, cx));
             }
         }
@@ -106,7 +121,7 @@ impl LinkSet {
             }
             connection.link = Some(index);
         }
-        self.count_received(index, bytes);
+        self.count_received(index, header.sequence, bytes);
         self.with(index, now, |link, cx| {
             if asks {
                 link.on_hello(path, greeting, header.timestamp, cx);
@@ -158,9 +173,12 @@ impl LinkSet {
         self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| here(&slot.link)))
     }
 
-    fn count_received(&mut self, index: usize, bytes: usize) {
+    fn count_received(&mut self, index: usize, number: u64, bytes: usize) {
         if let Some(Some(slot)) = self.slots.get_mut(index) {
             slot.link.counters.received(bytes);
+            if let Some(session) = &mut slot.link.session {
+                session.loss.count(number);
+            }
         }
     }
 }

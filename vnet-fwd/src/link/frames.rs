@@ -22,6 +22,13 @@ pub struct Room {
     pub tail: usize,
 }
 
+impl Room {
+    /// Together.
+    pub fn total(self) -> usize {
+        self.head + self.tail
+    }
+}
+
 /// How frames leave over a link at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
@@ -31,6 +38,10 @@ pub struct Departure {
     pub room: Room,
     /// What the peer takes.
     pub features: Features,
+    /// The longest datagram that the path carries, as far as that is known.
+    pub limit: usize,
+    /// Longer frames are split; otherwise they are dropped.
+    pub split: bool,
 }
 
 /// What a message was.
@@ -58,7 +69,7 @@ pub enum Inbound {
 }
 
 /// What a datagram of an encrypted link needs.
-const SEALED: Room = Room { head: SEAL_FRONT, tail: SEAL_BACK };
+pub(super) const SEALED: Room = Room { head: SEAL_FRONT, tail: SEAL_BACK };
 
 impl LinkSet {
     /// Takes a message that came over `path`. The error says why it counts as dropped.
@@ -74,7 +85,14 @@ impl LinkSet {
         if !carries(header.kind) {
             return self.receive_control((path, None), header, body, now).map(|()| Inbound::Handled);
         }
-        let index = self.index_at(path);
+        let index = match self.recent {
+            Some((recent, index)) if recent == path => Some(index),
+            _ => {
+                let index = self.index_at(path);
+                self.recent = index.map(|index| (path, index));
+                index
+            }
+        };
         if let Some(index) = index
             && let Some(Some(Slot { link, .. })) = self.slots.get_mut(index)
         {
@@ -82,7 +100,7 @@ impl LinkSet {
             if let Some(session) = &mut link.session
                 && session.path == path
             {
-                session.newest = session.newest.max(header.sequence);
+                session.loss.count(header.sequence);
                 link.counters.received(datagram.len());
                 return Ok(match header.kind {
                     Kind::Probe => Inbound::Probe { link: index, header },
@@ -123,10 +141,10 @@ impl LinkSet {
             && let Some(Some(Slot { link, .. })) = self.slots.get_mut(index)
         {
             if let Some(session) = &mut link.session {
-                session.newest = session.newest.max(header.sequence);
+                session.loss.count(header.sequence);
                 link.counters.received(length);
                 if newest && session.path != path {
-                    self.with(index, now, |link, _| link.follow(path));
+                    self.with(index, now, |link, cx| link.follow(path, cx));
                 }
                 return Ok(match probe {
                     true => Inbound::Probe { link: index, header },
@@ -195,7 +213,9 @@ impl LinkSet {
                 return Err(DropReason::NoKeys);
             }
         };
-        Ok(Departure { path: session.path, room, features: session.features })
+        let (path, features) = (session.path, session.features);
+        let split = self.split && features.fragments;
+        Ok(Departure { path, room, features, limit: link.mtu.limit(), split })
     }
 
     /// Makes a datagram ready to be sent over the link at `index`, whose
@@ -203,6 +223,7 @@ impl LinkSet {
     /// the payload that `kind` says, its room behind.
     #[inline]
     pub fn finish(&mut self, index: usize, label: &Label, kind: Kind, now: Instant, datagram: &mut [u8]) {
+        self.note_length(index, datagram.len(), now);
         let Some(Some(Slot { link, .. })) = self.slots.get_mut(index) else { return };
         let header = Header {
             kind,

@@ -21,7 +21,10 @@ use vnet_core::encap::Kind;
 use super::arrivals::Log;
 use super::attempt::Attempt;
 use super::context::{Context, Path};
+use super::fragments::Rejoiner;
+use super::loss::Loss;
 use super::message::{Close, CloseReason, Features, Greeting, Incarnations, Pulse};
+use super::path_mtu::PathMtu;
 use super::set::ConnectionId;
 use crate::secure::PeerId;
 use crate::stats::PortCounters;
@@ -43,8 +46,8 @@ pub(super) struct Session {
     asked: Option<Instant>,
     /// The last message with a time to echo: the peer's clock, and when it came.
     heard: Option<(u64, Instant)>,
-    /// The greatest sequence number that came.
-    pub(super) newest: u64,
+    /// Which of the peer's messages came.
+    pub(super) loss: Loss,
 }
 
 /// A peer that has greeted us and not proved anything.
@@ -74,6 +77,12 @@ pub(super) struct Link {
     pub(super) sequence: u64,
     pub(super) counters: PortCounters,
     pub(super) arrivals: Log,
+    pub(super) mtu: PathMtu,
+    pub(super) rejoiner: Rejoiner,
+    /// Frames that went in pieces.
+    pub(super) split_frames: u64,
+    /// Frames that were too long, and dropped.
+    pub(super) not_fitting: u64,
     pub(super) times_up: u64,
     pub(super) round_trip: Option<Duration>,
     /// When the link last came up or went down.
@@ -113,6 +122,10 @@ impl Link {
             sequence: 0,
             counters: PortCounters::default(),
             arrivals: Log::default(),
+            mtu: PathMtu::new(now),
+            rejoiner: Rejoiner::default(),
+            split_frames: 0,
+            not_fitting: 0,
             times_up: 0,
             round_trip: None,
             changed: now,
@@ -131,7 +144,7 @@ impl Link {
             self.session.as_ref().map(|s| s.dead_at(dead_after).map_or(s.probe, |at| at.min(s.probe)));
         let candidate = self.candidate.map(|c| c.since + dead_after);
         let attempt = self.attempt.map(|a| a.next);
-        [session, candidate, attempt].into_iter().flatten().min()
+        [session, candidate, attempt, self.mtu.deadline()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -145,6 +158,7 @@ impl Link {
                 self.probe(cx);
             }
         }
+        self.probe_size(cx);
         if let Some(candidate) = self.candidate
             && cx.now.saturating_duration_since(candidate.since) >= cx.timing.dead_after
         {
@@ -233,13 +247,13 @@ impl Link {
         let Some(session) = self.session.as_mut().filter(|s| s.incarnation == sender) else { return false };
         if session.path != path {
             // An older message than the last is no news of where the peer is.
-            if sequence <= session.newest || matches!(path, Path::Tcp(_)) {
+            if sequence < session.loss.newest || matches!(path, Path::Tcp(_)) {
                 return true;
             }
             session.path = path;
             self.learned = path.address();
+            self.explore(cx.now);
         }
-        session.newest = session.newest.max(sequence);
         self.hear(timestamp, pulse.echo, pulse.delay, cx);
         if is_question {
             self.pulse(Kind::KeepaliveAck, cx);
@@ -255,12 +269,13 @@ impl Link {
     }
 
     /// An authentic message, newer than all before it, came from there.
-    pub(super) fn follow(&mut self, path: Path) {
+    pub(super) fn follow(&mut self, path: Path, cx: &mut Context<'_>) {
         if let Some(session) = &mut self.session
             && matches!((session.path, path), (Path::Udp(_), Path::Udp(_)))
         {
             session.path = path;
             self.learned = path.address();
+            self.explore(cx.now);
         }
     }
 
@@ -303,6 +318,7 @@ impl Link {
 
     /// Takes this end away, and tells the peer why.
     pub(super) fn on_removed(&mut self, reason: CloseReason, cx: &mut Context<'_>) {
+        self.mtu.stop(cx.now);
         if let Some(session) = self.session.take() {
             let echo = session.heard.map_or(0, |(timestamp, _)| timestamp);
             self.refuse(session.path, reason, echo, cx);
@@ -349,9 +365,10 @@ impl Link {
             probe: cx.now + self.pause_between_probes(cx),
             asked: None,
             heard: None,
-            newest: same.map_or(0, |s| s.newest),
+            loss: same.map_or_else(|| Loss::new(0, cx.now), |s| s.loss),
         });
         self.learned = path.address();
+        self.explore(cx.now);
         if self.candidate.is_some_and(|c| c.path == path) {
             self.candidate = None;
         } else {
@@ -363,6 +380,8 @@ impl Link {
 
     fn go_down(&mut self, why: String, pause: Duration, cx: &mut Context<'_>) {
         let Some(session) = self.session.take() else { return };
+        self.mtu.stop(cx.now);
+        self.rejoiner.clear();
         cx.hang_up(session.path);
         cx.down(self.spec.id(), why.clone());
         self.changed = cx.now;
@@ -384,6 +403,7 @@ impl Link {
         }
         let age = Duration::from_nanos(clock - echo);
         let Some(sent) = cx.now.checked_sub(age) else { return };
+        session.loss.on_time(cx.now);
         session.proven = session.proven.max(sent);
         session.probe = cx.now + pause;
         session.asked = None;

@@ -6,6 +6,8 @@
 //! | `Hello`, `HelloAck` | incarnations (16), echo (8), name of the sender's host, name of the receiver's, features (1) |
 //! | `Keepalive`, `KeepaliveAck` | incarnations (16), echo (8), delay (8) |
 //! | `Close` | incarnations (16), echo (8), reason (1), text |
+//! | `SizeProbe` | incarnations (16), padding up to the length to be tried |
+//! | `SizeAck` | incarnations (16), length of the probe with its encapsulation header (4) |
 //!
 //! *Incarnations* are two numbers: the sender's, and the receiver's as the sender
 //! knows it (0: not at all). *Echo* is the timestamp of the message that is
@@ -48,6 +50,8 @@ pub struct Incarnations {
 /// | --- | --- |
 /// | 0 | [`PartialFrame`](vnet_core::encap::Kind::PartialFrame) |
 /// | 1 | over TCP: [`SuperFrame`](vnet_core::encap::Kind::SuperFrame) |
+/// | 2 | over UDP: [`SizeProbe`](vnet_core::encap::Kind::SizeProbe), which it answers |
+/// | 3 | over UDP: [`Fragment`](vnet_core::encap::Kind::Fragment) |
 ///
 /// Other bits are ignored, for later versions to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,18 +60,29 @@ pub struct Features {
     pub partial_frames: bool,
     /// Super-frames that are yet to be cut.
     pub super_frames: bool,
+    /// Probes of the path's MTU.
+    pub size_probes: bool,
+    /// Frames in pieces.
+    pub fragments: bool,
 }
 
 impl Features {
     /// All that this version has.
-    pub const ALL: Self = Self { partial_frames: true, super_frames: true };
+    pub const ALL: Self =
+        Self { partial_frames: true, super_frames: true, size_probes: true, fragments: true };
+
+    /// All but the frames that are not as they would be on a wire.
+    pub const WIRE_FRAMES: Self = Self { partial_frames: false, super_frames: false, ..Self::ALL };
 
     fn to_bits(self) -> u8 {
-        u8::from(self.partial_frames) | u8::from(self.super_frames) << 1
+        let Self { partial_frames, super_frames, size_probes, fragments } = self;
+        let bits = [partial_frames, super_frames, size_probes, fragments].into_iter().enumerate();
+        bits.map(|(n, bit)| u8::from(bit) << n).sum()
     }
 
     fn from_bits(bits: u8) -> Self {
-        Self { partial_frames: bits & 1 != 0, super_frames: bits & 2 != 0 }
+        let bit = |n: u8| bits >> n & 1 != 0;
+        Self { partial_frames: bit(0), super_frames: bit(1), size_probes: bit(2), fragments: bit(3) }
     }
 }
 
@@ -95,6 +110,23 @@ pub struct Pulse {
     pub echo: u64,
     /// How long ago that message came, in nanoseconds.
     pub delay: u64,
+}
+
+/// `SizeProbe`; its length is what counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeProbe {
+    /// Between whom.
+    pub incarnations: Incarnations,
+}
+
+/// `SizeAck`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeAck {
+    /// Between whom.
+    pub incarnations: Incarnations,
+    /// The length of the probe in bytes, with its encapsulation header, without
+    /// what encryption adds.
+    pub length: u32,
 }
 
 /// Why a peer refuses a link or takes it down.
@@ -184,6 +216,38 @@ impl Pulse {
     }
 }
 
+impl SizeProbe {
+    /// The body as bytes, padded to `length`.
+    pub fn encode(&self, length: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(length);
+        self.incarnations.put(&mut out);
+        out.resize(length.max(out.len()), 0);
+        out
+    }
+
+    /// Reads a body.
+    pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
+        Ok(Self { incarnations: Fields(body).incarnations()? })
+    }
+}
+
+impl SizeAck {
+    /// The body as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(20);
+        self.incarnations.put(&mut out);
+        out.extend(self.length.to_be_bytes());
+        out
+    }
+
+    /// Reads a body.
+    pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
+        let mut reader = Fields(body);
+        let incarnations = reader.incarnations()?;
+        Ok(Self { incarnations, length: reader.bytes().map(u32::from_be_bytes)? })
+    }
+}
+
 impl Close {
     /// The body as bytes. The text is cut to 200 bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -204,10 +268,16 @@ impl Close {
 
 fn start(incarnations: Incarnations, echo: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
-    out.extend(incarnations.sender.to_be_bytes());
-    out.extend(incarnations.receiver.to_be_bytes());
+    incarnations.put(&mut out);
     out.extend(echo.to_be_bytes());
     out
+}
+
+impl Incarnations {
+    fn put(self, out: &mut Vec<u8>) {
+        out.extend(self.sender.to_be_bytes());
+        out.extend(self.receiver.to_be_bytes());
+    }
 }
 
 /// The text has at most 255 bytes: host names have 253, other texts are cut.
@@ -230,9 +300,12 @@ impl<'a> Fields<'a> {
         self.bytes().map(u64::from_be_bytes)
     }
 
+    fn incarnations(&mut self) -> Result<Incarnations, MessageError> {
+        Ok(Incarnations { sender: self.u64()?, receiver: self.u64()? })
+    }
+
     fn start(&mut self) -> Result<(Incarnations, u64), MessageError> {
-        let incarnations = Incarnations { sender: self.u64()?, receiver: self.u64()? };
-        Ok((incarnations, self.u64()?))
+        Ok((self.incarnations()?, self.u64()?))
     }
 
     fn text(&mut self) -> Result<&'a str, MessageError> {
@@ -264,7 +337,7 @@ mod tests {
     proptest! {
         #[test]
         fn greetings_survive(
-            incarnations in incarnations(), echo: u64, from in host(), to in host(), bits in 0_u8..4,
+            incarnations in incarnations(), echo: u64, from in host(), to in host(), bits in 0_u8..16,
         ) {
             let features = Features::from_bits(bits);
             let greeting = Greeting { incarnations, echo, from, to, features };
@@ -275,6 +348,15 @@ mod tests {
         fn pulses_survive(incarnations in incarnations(), echo: u64, delay: u64) {
             let pulse = Pulse { incarnations, echo, delay };
             prop_assert_eq!(Pulse::decode(&pulse.encode()), Ok(pulse));
+        }
+
+        #[test]
+        fn probes_and_their_answers_survive(incarnations in incarnations(), length: u32, padded in 0_usize..9000) {
+            let probe = SizeProbe { incarnations }.encode(padded);
+            prop_assert_eq!(probe.len(), padded.max(16));
+            prop_assert_eq!(SizeProbe::decode(&probe), Ok(SizeProbe { incarnations }));
+            let ack = SizeAck { incarnations, length };
+            prop_assert_eq!(SizeAck::decode(&ack.encode()), Ok(ack));
         }
 
         #[test]
@@ -298,7 +380,7 @@ mod tests {
             if let Ok(pulse) = Pulse::decode(&body) {
                 prop_assert!(body.starts_with(&pulse.encode()));
             }
-            let _ = Close::decode(&body);
+            let _ = (Close::decode(&body), SizeProbe::decode(&body), SizeAck::decode(&body));
         }
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Slot {
     timer: Option<Instant>,
     /// The link's entries in `addresses`.
     addresses: [Option<SocketAddr>; 2],
+    /// What the link's path has been found to carry.
+    found: Option<usize>,
 }
 
 pub(super) struct Connection {
@@ -89,6 +91,12 @@ pub struct LinkSet {
     /// The links to peers with a key.
     pub(super) by_key: Vec<Option<usize>>,
     balance: Balance,
+    /// The path that the last message came by, and its link.
+    pub(super) recent: Option<(Path, usize)>,
+    /// Frames that are too long for a datagram go in pieces.
+    pub(super) split: bool,
+    /// What [`LinkSet::take_interface_mtu`] gives may have changed.
+    pub(super) sizes_changed: bool,
 }
 
 impl LinkSet {
@@ -106,6 +114,9 @@ impl LinkSet {
             refusals: RateLimit::new(50, Duration::from_millis(20)),
             by_key: Vec::new(),
             balance: Balance::default(),
+            recent: None,
+            split: true,
+            sizes_changed: false,
         }
     }
 
@@ -137,7 +148,7 @@ impl LinkSet {
         let mut link = Link::new(spec, peer, now);
         link.secure = self.shared.guard.as_ref().and_then(|guard| guard.peer(&link.peer));
         let secure = link.secure;
-        self.slots[index] = Some(Slot { link, timer: None, addresses: [None; 2] });
+        self.slots[index] = Some(Slot { link, timer: None, addresses: [None; 2], found: None });
         self.note_key(index, secure);
         Some(())
     }
@@ -216,6 +227,7 @@ impl LinkSet {
 
     /// A connection has ended, or could not be opened.
     pub fn disconnected(&mut self, connection: ConnectionId, why: &str, now: Instant) {
+        self.recent = None;
         let link = self.connections.remove(&connection).and_then(|c| c.link);
         if let Some(index) = link {
             self.with(index, now, |link, cx| link.on_disconnected(connection, why, cx));
@@ -260,6 +272,7 @@ impl LinkSet {
         let action = self.shared.actions.pop_front()?;
         if let Action::HangUp { connection } = action {
             self.connections.remove(&connection);
+            self.recent = None;
         }
         Some(action)
     }
@@ -289,6 +302,8 @@ impl LinkSet {
         self.with(index, now, |link, cx| link.on_removed(reason, cx));
         if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
             self.by_peer.remove(&slot.link.peer);
+            self.recent = None;
+            self.sizes_changed |= slot.found.is_some();
             self.shared.links = self.by_peer.len();
             self.by_key.iter_mut().for_each(|link| {
                 link.take_if(|link| *link == index);
@@ -343,9 +358,14 @@ impl LinkSet {
             self.timers.extend(deadline.map(|at| (at, index)));
         }
         let link = &slot.link;
+        if slot.found != link.mtu.found() {
+            slot.found = link.mtu.found();
+            self.sizes_changed = true;
+        }
         let address = |path: Option<Path>| path.and_then(Path::address);
         let addresses = [address(link.path()), address(link.candidate.map(|c| c.path))];
         if slot.addresses != addresses {
+            self.recent = None;
             for old in slot.addresses.into_iter().flatten() {
                 if self.addresses.get(&old) == Some(&index) {
                     self.addresses.remove(&old);

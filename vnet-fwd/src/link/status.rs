@@ -6,6 +6,7 @@ use vnet_core::LinkKind;
 use vnet_core::control::{LinkStatus, PortState};
 
 use super::machine::Link;
+use super::path_mtu::Phase;
 use crate::secure::Guard;
 
 /// The status of a link at `now`. Tries follow each other by `backoff` at most.
@@ -30,6 +31,13 @@ pub(super) fn of(link: &Link, guard: Option<&Guard>, backoff: Duration, now: Ins
         send_errors: counters.send_errors,
         times_up: link.times_up,
         encryption: encryption(link, guard).to_owned(),
+        path_mtu: (up && link.mtu.phase() != Phase::Disabled)
+            .then(|| link.mtu.packet(link.mtu.limit()) as u32),
+        path_mtu_search: link.mtu.phase().name().to_owned(),
+        split_frames: link.split_frames,
+        not_fitting: link.not_fitting,
+        lost: link.session.as_ref().map_or(0, |session| session.loss.lost()),
+        loss_ppm: link.session.as_ref().and_then(|session| session.loss.recent()),
     }
 }
 

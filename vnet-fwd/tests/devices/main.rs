@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test
 
 mod netns;
+mod path_mtu;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -92,6 +92,14 @@ impl NetNs {
         });
     }
 
+    pub(crate) fn set_mtu(&self, device: &str, mtu: i32) {
+        self.run(|| {
+            let (socket, mut request) = flags_of(device);
+            request.ifr_ifru.ifru_mtu = mtu;
+            ioctl(&socket, libc::SIOCSIFMTU as libc::Ioctl, &mut request);
+        });
+    }
+
     /// Gives the device an address in a network of 2^8.
     pub(crate) fn add_address(&self, device: &str, address: Ipv4Addr) {
         self.run(|| {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use vnet_core::HostName;
-use vnet_core::control::DaemonStatus;
+use vnet_core::control::{DaemonStatus, LinkStatus};
 use vnetd::client::Overlay;
 
 use crate::cli::Global;
@@ -101,18 +101,30 @@ fn detail(status: &DaemonStatus) -> String {
     for (network, version) in &status.versions {
         text += &format!("network {network} has rule version {version}\n");
     }
-    let mut interfaces = Table::new(["INTERFACE", "NETWORK", "VM", "STATE", "FRAMES IN", "FRAMES OUT"]);
+    let mut interfaces =
+        Table::new(["INTERFACE", "NETWORK", "VM", "STATE", "MTU", "FRAMES IN", "FRAMES OUT"]);
     for interface in &status.interfaces {
         interfaces.row([
             interface.spec.name.to_string(),
             interface.spec.network.to_string(),
             interface.spec.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
             state(interface.state.up, interface.state.for_ms),
+            interface.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
             interface.received_frames.to_string(),
             interface.sent_frames.to_string(),
         ]);
     }
-    let mut links = Table::new(["LINK", "KIND", "PEER", "STATE", "ROUND TRIP", "FRAMES IN", "FRAMES OUT"]);
+    let mut links = Table::new([
+        "LINK",
+        "KIND",
+        "PEER",
+        "STATE",
+        "ROUND TRIP",
+        "LOSS",
+        "PATH MTU",
+        "FRAMES IN",
+        "FRAMES OUT",
+    ]);
     for link in &status.links {
         links.row([
             link.link.id().to_string(),
@@ -120,6 +132,8 @@ fn detail(status: &DaemonStatus) -> String {
             link.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
             state(link.state.up, link.state.for_ms),
             link.round_trip_us.map_or_else(|| "-".to_owned(), |us| format!("{:.2} ms", us as f64 / 1e3)),
+            link.loss_ppm.map_or_else(|| "-".to_owned(), |ppm| format!("{:.2} %", f64::from(ppm) / 1e4)),
+            path_mtu(link),
             link.received_frames.to_string(),
             link.sent_frames.to_string(),
         ]);
@@ -128,7 +142,12 @@ fn detail(status: &DaemonStatus) -> String {
     for drop in status.drops.iter().filter(|drop| drop.frames > 0) {
         drops.row([drop.reason.clone(), drop.frames.to_string()]);
     }
-    for table in [interfaces, links, drops] {
+    let mut offloads = Table::new(["OFFLOAD", "STATE"]);
+    for offload in &status.offloads {
+        let state = if offload.on { "on".to_owned() } else { format!("off: {}", offload.why) };
+        offloads.row([offload.name.clone(), state]);
+    }
+    for table in [interfaces, links, drops, offloads] {
         let table = table.text();
         if !table.is_empty() {
             text.push('\n');
@@ -142,6 +161,14 @@ fn detail(status: &DaemonStatus) -> String {
         text += &format!("degraded: {problem}\n");
     }
     text
+}
+
+fn path_mtu(link: &LinkStatus) -> String {
+    match link.path_mtu {
+        None => "-".to_owned(),
+        Some(mtu) if link.path_mtu_search == "complete" => mtu.to_string(),
+        Some(mtu) => format!("{mtu} ({})", link.path_mtu_search),
+    }
 }
 
 fn state(up: bool, for_ms: u64) -> String {

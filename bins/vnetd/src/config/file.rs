@@ -9,7 +9,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use vnet_core::{HostName, LinkKind, PublicKey};
 
-use super::tables::{InterfaceTable, LimitsTable, LinkTable, RuleTable, TimingTable, VttifTable};
+use super::tables::{
+    InterfaceTable, LimitsTable, LinkTable, MtuChoice, OffloadTable, RuleTable, TimingTable, VttifTable,
+};
 use super::{Config, Encryption, Role};
 
 /// The longest configuration file, in bytes.
@@ -137,6 +139,10 @@ struct File {
     proxy_key: Option<PublicKey>,
     #[serde(default)]
     introduce: bool,
+    interface_mtu: Option<MtuChoice>,
+    split_frames: Option<bool>,
+    #[serde(default)]
+    offloads: OffloadTable,
     dns: Option<bool>,
     state_dir: Option<PathBuf>,
     #[serde(default)]
@@ -193,6 +199,9 @@ impl File {
             proxy_key: self.proxy_key,
             introduce: self.introduce,
             peer_keys,
+            interface_mtu: self.interface_mtu.map_or(default.interface_mtu, |choice| choice.0),
+            split_frames: self.split_frames.unwrap_or(default.split_frames),
+            offloads: self.offloads.check(),
             dns: self.dns.unwrap_or(default.dns),
             interfaces,
             links,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use vnet_core::control::{InterfaceSpec, LinkSpec, RuleEntry};
 use vnet_core::{HostName, LinkKind, PublicKey};
+use vnet_fwd::{InterfaceMtu, OffloadSwitches};
 
 pub use file::{ConfigError, load, parse};
 pub(crate) use file::{check_host_port, load_as};
@@ -69,6 +70,13 @@ pub struct Config {
     pub introduce: bool,
     /// Public keys of other daemons: who may have links with this one.
     pub peer_keys: BTreeMap<HostName, PublicKey>,
+    /// What MTU TAP devices get.
+    pub interface_mtu: InterfaceMtu,
+    /// Frames that are too long for the path of a link go in pieces; otherwise they
+    /// are dropped.
+    pub split_frames: bool,
+    /// Which offloads are used where the kernel has them.
+    pub offloads: OffloadSwitches,
     /// Whether to look up hosts in the DNS when nothing else knows them.
     pub dns: bool,
     /// Interfaces to open at the first start.
@@ -248,6 +256,9 @@ impl Config {
             proxy_key: None,
             introduce: false,
             peer_keys: BTreeMap::new(),
+            interface_mtu: InterfaceMtu::default(),
+            split_frames: true,
+            offloads: OffloadSwitches::ON,
             dns: true,
             interfaces: Vec::new(),
             links: Vec::new(),

@@ -9,6 +9,7 @@ use vnet_core::control::{InterfaceSpec, LinkSpec, PortKind, RuleEntry};
 use vnet_core::network::NetworkId;
 use vnet_core::rule::EdgeRef;
 use vnet_core::{Action, HostName, InterfaceName, Link, LinkKind, MacAddr, Rule};
+use vnet_fwd::{InterfaceMtu, OffloadSwitches};
 
 use super::matches::{parse_destination, parse_source};
 use super::{Limits, Timing, VttifSettings};
@@ -155,6 +156,57 @@ impl TimingTable {
             resolve_interval: or(self.resolve_interval, default.resolve_interval),
             configuration_bound: or(self.configuration_bound, default.configuration_bound),
             rekey_after: or(self.rekey_after, default.rekey_after),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct OffloadTable {
+    ports: Option<bool>,
+    links: Option<bool>,
+    udp_segmentation: Option<bool>,
+    udp_coalescing: Option<bool>,
+    batches: Option<bool>,
+}
+
+impl OffloadTable {
+    pub(super) fn check(self) -> OffloadSwitches {
+        OffloadSwitches {
+            ports: self.ports.unwrap_or(true),
+            links: self.links.unwrap_or(true),
+            udp_segmentation: self.udp_segmentation.unwrap_or(true),
+            udp_coalescing: self.udp_coalescing.unwrap_or(true),
+            batches: self.batches.unwrap_or(true),
+        }
+    }
+}
+
+/// `"follow"`, `"leave"`, or the MTU.
+pub(super) struct MtuChoice(pub(super) InterfaceMtu);
+
+impl<'de> Deserialize<'de> for MtuChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected \"follow\", \"leave\" or an MTU in bytes, such as 1400")]
+        enum Written {
+            Bytes(u32),
+            Word(Word),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Word {
+            Follow,
+            Leave,
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Word(Word::Follow) => Ok(Self(InterfaceMtu::Follow)),
+            Written::Word(Word::Leave) => Ok(Self(InterfaceMtu::Leave)),
+            // What Ethernet devices of Linux take.
+            Written::Bytes(mtu @ 68..=65_521) => Ok(Self(InterfaceMtu::Fixed(mtu))),
+            Written::Bytes(mtu) => {
+                Err(serde::de::Error::custom(format!("an MTU is from 68 to 65521 bytes, and not {mtu}")))
+            }
         }
     }
 }

@@ -53,6 +53,9 @@ impl Daemon {
         self.config.metrics = old.metrics;
         self.config.encryption = old.encryption;
         self.config.private_key = old.private_key;
+        self.config.interface_mtu = old.interface_mtu;
+        self.config.split_frames = old.split_frames;
+        self.config.offloads = old.offloads;
         self.config.timing.rekey_after = old.timing.rekey_after;
         if is_proxy(&old.role) != is_proxy(&self.config.role) {
             self.config.role = old.role;
@@ -144,6 +147,9 @@ fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
         ("metrics", old.metrics != new.metrics),
         ("encryption", old.encryption != new.encryption),
         ("private-key", old.private_key != new.private_key),
+        ("interface-mtu", old.interface_mtu != new.interface_mtu),
+        ("split-frames", old.split_frames != new.split_frames),
+        ("offloads", old.offloads != new.offloads),
         ("rekey-after", old.timing.rekey_after != new.timing.rekey_after),
     ]
     .into_iter()

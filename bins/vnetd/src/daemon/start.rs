@@ -102,6 +102,9 @@ pub(crate) async fn start(config: Config, reload: Option<Reload>) -> Result<Read
             }
         },
         measure_paths: config.inference,
+        interface_mtu: config.interface_mtu,
+        split_frames: config.split_frames,
+        offloads: config.offloads,
         ..DataPlaneConfig::new(config.name.clone())
     })?;
     let sockets = Sockets::open(&config).await?;

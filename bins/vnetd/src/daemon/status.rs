@@ -36,6 +36,7 @@ impl Daemon {
             versions: self.plane.versions(),
             drops: self.plane.drops().map_err(refused)?,
             configuration_bound_ms: self.state.bound_ms,
+            offloads: self.plane.offloads().map_err(refused)?,
             degraded: Vec::new(),
         };
         status.degraded = self.degraded(&status);
@@ -79,6 +80,7 @@ impl Daemon {
         for link in status.links.iter().filter(|link| !link.state.up) {
             degraded.push(format!("link {} is down: {}", link.link.id(), link.state.why));
         }
+        degraded.extend(size_problems(status));
         degraded
     }
 
@@ -90,6 +92,31 @@ impl Daemon {
             vnet_fwd::Event::InterfaceUp { .. } | vnet_fwd::Event::InterfaceDown { .. } => {}
         }
     }
+}
+
+/// What is or was too long for where it should go.
+fn size_problems(status: &DaemonStatus) -> Vec<String> {
+    let mut problems = Vec::new();
+    for interface in status.interfaces.iter().filter(|interface| !interface.mtu_problem.is_empty()) {
+        problems.push(format!("interface {}: {}", interface.spec.name, interface.mtu_problem));
+    }
+    for link in status.links.iter().filter(|link| link.not_fitting > 0) {
+        let (id, count) = (link.link.id(), link.not_fitting);
+        let path = match link.path_mtu {
+            Some(mtu) => format!("packets of up to {mtu} bytes"),
+            None => "less".to_owned(),
+        };
+        problems.push(format!(
+            "link {id} has dropped {count} frames for their length: its path carries {path}; give the VMs a smaller MTU, or set `split-frames = true`"
+        ));
+    }
+    if let Some(drop) = status.drops.iter().find(|drop| drop.reason == "too-long" && drop.frames > 0) {
+        problems.push(format!(
+            "{} frames were dropped because a device or the network took none of their length (`too-long`)",
+            drop.frames
+        ));
+    }
+    problems
 }
 
 fn milliseconds(time: std::time::Duration) -> u64 {

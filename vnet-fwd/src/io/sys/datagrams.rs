@@ -37,6 +37,8 @@ impl Outgoing<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming {
     pub(crate) from: SocketAddr,
+    /// Where it is, for whoever has put the slots into one buffer.
+    pub(crate) start: usize,
     pub(crate) length: usize,
     /// The length of each datagram in it, but perhaps the last.
     pub(crate) segment: usize,
@@ -104,26 +106,23 @@ pub(crate) fn send_datagrams(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) 
     check(sent).map(|sent| sent as usize)
 }
 
-/// Receives datagrams, or runs of them, each into the next `slot` bytes of
-/// `buffer`, up to `most` and [`MOST_DATAGRAMS`]. What came is put into
+/// Receives datagrams, or runs of them, each into the next of `slots`, up to [`MOST_DATAGRAMS`]:
+/// its first part, and what that has no room for, its second. What came is put into
 /// `incoming`; a message that does not fit its slot is left out (its length is 0).
-pub(crate) fn receive_datagrams(
+pub(crate) fn receive_datagrams<'a>(
     socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    slot: usize,
-    most: usize,
+    slots: impl Iterator<Item = [&'a mut [u8]; 2]>,
     incoming: &mut Vec<Incoming>,
 ) -> io::Result<()> {
     incoming.clear();
-    let most = most.min(MOST_DATAGRAMS).min(buffer.len() / slot);
+    let mut parts: SmallVec<[[libc::iovec; 2]; MOST_DATAGRAMS]> = slots
+        .take(MOST_DATAGRAMS)
+        .map(|slot| slot.map(|part| libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() }))
+        .collect();
+    let most = parts.len();
     // SAFETY: all-zero bytes are a valid `sockaddr_storage`: it holds integers alone.
     let nobody: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
     let mut addresses: SmallVec<[libc::sockaddr_storage; MOST_DATAGRAMS]> = smallvec![nobody; most];
-    let mut parts: SmallVec<[libc::iovec; MOST_DATAGRAMS]> = buffer
-        .chunks_exact_mut(slot)
-        .take(most)
-        .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() })
-        .collect();
     let mut controls: SmallVec<[Control; MOST_DATAGRAMS]> = smallvec![[0; 8]; most];
     let mut headers: SmallVec<[libc::mmsghdr; MOST_DATAGRAMS]> = SmallVec::new();
     for ((address, part), control) in addresses.iter_mut().zip(&mut parts).zip(&mut controls) {
@@ -131,8 +130,8 @@ pub(crate) fn receive_datagrams(
         let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
         header.msg_name = (&raw mut *address).cast();
         header.msg_namelen = size_of::<libc::sockaddr_storage>() as socklen_t;
-        header.msg_iov = part;
-        header.msg_iovlen = 1;
+        header.msg_iov = part.as_mut_ptr();
+        header.msg_iovlen = part.len() as _;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = size_of_val(control) as _;
         headers.push(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
@@ -160,7 +159,7 @@ pub(crate) fn receive_datagrams(
                 let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
                 time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
             });
-        incoming.push(Incoming { from, length, segment, arrived_ns });
+        incoming.push(Incoming { from, start: 0, length, segment, arrived_ns });
     }
     Ok(())
 }
@@ -189,6 +188,19 @@ pub(crate) fn keep_icmp_errors(socket: BorrowedFd<'_>, is_v6: bool) -> io::Resul
     }
 }
 
+/// Has the kernel send datagrams whole or not at all, whatever it thinks of the
+/// path's MTU: finding that out is our affair (RFC 8899, section 4.5).
+pub(crate) fn forbid_fragmentation(socket: BorrowedFd<'_>, is_v6: bool) -> io::Result<()> {
+    if is_v6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)?;
+    }
+    // A socket for both families needs both.
+    match set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE) {
+        Err(_) if is_v6 => Ok(()),
+        other => other,
+    }
+}
+
 /// An error that the kernel kept for a UDP socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IcmpError {
@@ -198,6 +210,8 @@ pub(crate) struct IcmpError {
     pub(crate) errno: i32,
     /// Did a host or router on the way say so, rather than our own kernel?
     pub(crate) is_remote: bool,
+    /// With `EMSGSIZE`: the longest packet that would have been taken.
+    pub(crate) mtu: u32,
 }
 
 /// The next of the errors that [`keep_icmp_errors`] asked for.
@@ -228,7 +242,8 @@ pub(crate) fn next_icmp_error(socket: BorrowedFd<'_>) -> Option<IcmpError> {
     // SAFETY: the kernel gives a message of these types a whole `sock_extended_err`.
     let error = unsafe { data.cast::<libc::sock_extended_err>().read_unaligned() };
     let is_remote = matches!(error.ee_origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6);
-    Some(IcmpError { destination: address_of(&destination)?, errno: error.ee_errno as i32, is_remote })
+    let (errno, mtu) = (error.ee_errno as i32, error.ee_info);
+    Some(IcmpError { destination: address_of(&destination)?, errno, is_remote, mtu })
 }
 
 fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {

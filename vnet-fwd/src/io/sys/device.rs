@@ -134,6 +134,39 @@ pub(crate) fn set_device_up(device: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// A device in the network namespace that the thread was in, for later questions from any other.
+pub(crate) struct DeviceHandle {
+    socket: OwnedFd,
+    name: String,
+}
+
+impl DeviceHandle {
+    pub(crate) fn new(device: &str) -> io::Result<Self> {
+        Ok(Self { socket: any_socket()?, name: device.to_owned() })
+    }
+
+    /// The longest packet that the device takes.
+    pub(crate) fn mtu(&self) -> io::Result<u32> {
+        let mut request = device_request(&self.name, 0)?;
+        // SAFETY: SIOCGIFMTU reads and writes one `ifreq`, which outlives the call.
+        check(unsafe {
+            libc::ioctl(self.socket.as_raw_fd(), libc::SIOCGIFMTU as libc::Ioctl, &raw mut request)
+        })?;
+        // SAFETY: SIOCGIFMTU has set the MTU.
+        Ok(unsafe { request.ifr_ifru.ifru_mtu }.unsigned_abs())
+    }
+
+    pub(crate) fn set_mtu(&self, mtu: u32) -> io::Result<()> {
+        let mut request = device_request(&self.name, 0)?;
+        request.ifr_ifru.ifru_mtu = mtu.try_into().unwrap_or(i32::MAX);
+        // SAFETY: SIOCSIFMTU reads one `ifreq`, which outlives the call.
+        check(unsafe {
+            libc::ioctl(self.socket.as_raw_fd(), libc::SIOCSIFMTU as libc::Ioctl, &raw mut request)
+        })?;
+        Ok(())
+    }
+}
+
 /// A socket to ask for devices through.
 fn any_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket takes no pointers.

@@ -14,12 +14,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_void, socklen_t};
 
 pub(crate) use datagrams::{
-    Incoming, MOST_DATAGRAMS, Outgoing, keep_icmp_errors, next_icmp_error, receive_datagrams, send_datagrams,
-    set_buffers, set_receive_coalescing, stamp_arrivals,
+    IcmpError, Incoming, MOST_DATAGRAMS, Outgoing, forbid_fragmentation, keep_icmp_errors, next_icmp_error,
+    receive_datagrams, send_datagrams, set_buffers, set_receive_coalescing, stamp_arrivals,
 };
 pub(crate) use device::{
-    attach_tap, device_index, enter_network_namespace, is_device_up, limit_super_frames, set_device_up,
-    set_tap_offloads,
+    DeviceHandle, attach_tap, device_index, enter_network_namespace, is_device_up, limit_super_frames,
+    set_device_up, set_tap_offloads,
 };
 pub(crate) use packet::{packet_socket, receive_packet};
 pub(crate) use poll::{Epoll, EventFd, Interest, Ready};
