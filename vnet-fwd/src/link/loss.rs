@@ -65,6 +65,7 @@ impl Loss {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test
 mod tests {
     use super::*;
 

@@ -50,6 +50,7 @@ pub(crate) const ALL: &[Contender] = &[
     contender("wire", false, Kind::Wire),
     contender(BASE, false, Kind::Vxlan),
     contender("ours", false, Kind::Ours(&[])),
+    contender("ours-encrypted", true, Kind::Ours(&["--encrypt"])),
     contender("ours-tcp-link", false, Kind::Ours(&["--tcp"])),
     contender("ours-no-port-offload", false, Kind::Ours(&["--without", "ports"])),
     contender("ours-no-link-offload", false, Kind::Ours(&["--without", "links"])),
