@@ -1,5 +1,6 @@
 //! The commands that the tasks are made of.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -40,10 +41,29 @@ pub(crate) fn deny() -> anyhow::Result<()> {
 }
 
 pub(crate) fn bench(name: Option<&str>) -> anyhow::Result<()> {
+    let all = benches()?;
     match name {
-        Some(name) => cargo(&["bench", "--package", "vnet-benches", "--bench", name]),
-        None => cargo(&["bench", "--package", "vnet-benches"]),
+        Some(name) if !all.iter().any(|bench| bench == name) => {
+            bail!("no bench `{name}`; there are {}", all.join(", "))
+        }
+        Some(name) => bench_one(name),
+        None => all.iter().try_for_each(|name| bench_one(name)),
     }
+}
+
+fn bench_one(name: &str) -> anyhow::Result<()> {
+    cargo(&["run", "--release", "--package", "vnet-benches", "--bin", name])
+}
+
+/// The names of the benches, which are programs.
+fn benches() -> anyhow::Result<Vec<String>> {
+    let folder = root().join("benches/src/bin");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("could not read {}", folder.display()))? {
+        names.extend(entry?.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Installs a cargo subcommand from crates.io unless it is there.
