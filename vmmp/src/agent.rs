@@ -118,6 +118,9 @@ impl Agent {
                     migration.cancelled = Some(reason.clone());
                 }
             }
+            Record::Removed { machine } => {
+                self.places.remove(machine);
+            }
             Record::Finished { id } => {
                 self.migrations.remove(id);
             }
@@ -240,6 +243,16 @@ impl Agent {
                     None => {
                         send(from, Message::Cancel { id: *id, reason: "it was given up".into() }, actions);
                     }
+                }
+            }
+            Message::Holds { machine, version } => {
+                self.place(machine.clone(), from.clone(), *version, actions);
+            }
+            Message::Removed { machine, version } => {
+                let known = self.places.get(machine);
+                if known.is_some_and(|(place, known)| place == from && known <= version) {
+                    self.places.remove(machine);
+                    actions.push(Action::Journal(Record::Removed { machine: machine.clone() }));
                 }
             }
             Message::Outcome { id, machine, result } => {

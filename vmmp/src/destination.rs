@@ -208,6 +208,7 @@ impl Destination {
         let id = message.id();
         let ticket_of = |message: &Message| match message {
             Message::Accept { ticket, .. }
+            | Message::Wait { ticket, .. }
             | Message::Refuse { ticket, .. }
             | Message::Release { ticket, .. }
             | Message::Gone { ticket, .. } => Some(*ticket),

@@ -25,14 +25,17 @@
 //! | [`text`], [`wire`] | both wire formats |
 //! | [`message`], [`action`], [`record`] | what goes between parties, to the driver, and into journals |
 //! | [`agent`], [`origin`], [`destination`], [`provider`] | the state machines |
-//! | [`delta`] | the method that sends only what is missing; unlike the rest it does I/O |
+//! | [`delta`], [`copy`] | methods: only what is missing, or all; they do I/O |
+//! | [`io`] | encrypted connections, and the journal's file |
 //! | [`simulator`] | a network, disks and monitors with faults, and what must hold |
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod agent;
+pub mod copy;
 pub mod delta;
 pub mod destination;
+pub mod io;
 pub mod message;
 mod name;
 pub mod origin;

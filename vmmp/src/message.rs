@@ -74,6 +74,13 @@ pub enum Message {
         /// Which attempt.
         ticket: Ticket,
     },
+    /// Origin to destination: it is being got ready, which takes its time.
+    Wait {
+        /// Which migration.
+        id: MigrationId,
+        /// Which attempt.
+        ticket: Ticket,
+    },
     /// Origin to destination: you don't get it, or not any more.
     Refuse {
         /// Which migration.
@@ -117,6 +124,37 @@ pub enum Message {
         /// Why.
         reason: String,
     },
+    /// Provider to agent: this machine is here. Said of all machines when the provider
+    /// starts, and of each that is made there.
+    Holds {
+        /// The machine.
+        machine: MachineId,
+        /// Its version.
+        version: u64,
+    },
+    /// Provider to agent: this machine is no more.
+    Removed {
+        /// The machine.
+        machine: MachineId,
+        /// The version that it had.
+        version: u64,
+    },
+    /// Agent to provider: how could you send, or take, this machine?
+    Query {
+        /// A number for the answer.
+        id: MigrationId,
+        /// The machine.
+        machine: MachineId,
+    },
+    /// Provider to agent: the answer.
+    Results {
+        /// The number of the question.
+        id: MigrationId,
+        /// The machine.
+        machine: MachineId,
+        /// The methods, the best first.
+        methods: Vec<MethodName>,
+    },
     /// Origin to destination: nothing of it is kept here.
     Gone {
         /// Which migration.
@@ -153,9 +191,11 @@ pub struct Progress {
 }
 
 impl Message {
-    /// The migration that it is about.
+    /// The migration that it is about; 0, which none has: it is about a machine.
     pub fn id(&self) -> MigrationId {
         match self {
+            Self::Holds { .. } | Self::Removed { .. } => MigrationId(0),
+            Self::Query { id, .. } | Self::Results { id, .. } => *id,
             Self::Request(request) => request.id,
             Self::Cancel { id, .. }
             | Self::Heartbeat { id, .. }
@@ -163,6 +203,7 @@ impl Message {
             | Self::Acknowledge { id, .. }
             | Self::Begin { id, .. }
             | Self::Accept { id, .. }
+            | Self::Wait { id, .. }
             | Self::Refuse { id, .. }
             | Self::Ready { id, .. }
             | Self::Release { id, .. }

@@ -59,6 +59,9 @@ impl Origin {
             Record::Holds { machine, version } => {
                 self.holdings.insert(machine.clone(), *version);
             }
+            Record::Removed { machine } => {
+                self.holdings.remove(machine);
+            }
             Record::Sending { id, machine, to, ticket } => {
                 let sending = Sending {
                     machine: machine.clone(),
@@ -108,6 +111,15 @@ impl Origin {
     pub fn add(&mut self, machine: MachineId, version: u64, actions: &mut Vec<Action>) {
         self.holdings.insert(machine.clone(), version);
         actions.push(Action::Journal(Record::Holds { machine, version }));
+    }
+
+    /// A machine is no more. Not one that is being sent: is it gone?
+    pub fn remove(&mut self, machine: &MachineId, actions: &mut Vec<Action>) -> bool {
+        if self.is_sending(machine) || self.holdings.remove(machine).is_none() {
+            return false;
+        }
+        actions.push(Action::Journal(Record::Removed { machine: machine.clone() }));
+        true
     }
 
     /// As [`Origin::add`], of what the journal has already.
@@ -210,8 +222,12 @@ impl Origin {
         if let Some(sending) = self.sendings.get_mut(&id) {
             // The destination has not heard us.
             sending.heard = now;
-            if matches!(sending.stage, Stage::Sending { is_held: true, .. }) {
-                send(from, Message::Accept { id, ticket }, actions);
+            match sending.stage {
+                Stage::Sending { is_held: true, .. } => {
+                    send(from, Message::Accept { id, ticket }, actions);
+                }
+                Stage::Sending { .. } => send(from, Message::Wait { id, ticket }, actions),
+                _ => {}
             }
             return;
         }

@@ -48,6 +48,18 @@ impl Provider {
         actions
     }
 
+    /// A machine was deleted here. One that is being sent stays.
+    pub fn remove(&mut self, machine: &MachineId) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.origin.remove(machine, &mut actions);
+        actions
+    }
+
+    /// Is a migration of this machine to another provider under way?
+    pub fn is_sending(&self, machine: &MachineId) -> bool {
+        self.origin.is_sending(machine)
+    }
+
     /// The machines that are here, and their versions.
     pub fn holdings(&self) -> &BTreeMap<MachineId, u64> {
         self.origin.holdings()

@@ -55,6 +55,11 @@ pub enum Record {
         /// Its version.
         version: u64,
     },
+    /// Agent, provider: this machine is no more.
+    Removed {
+        /// The machine.
+        machine: MachineId,
+    },
     /// Origin: it is being sent.
     Sending {
         /// Which migration.

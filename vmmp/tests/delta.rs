@@ -7,9 +7,9 @@ use std::path::Path;
 use std::thread;
 
 use proptest::prelude::*;
-use vmmp::delta::channel::{Channel, Keys};
 use vmmp::delta::receive::{Durability, index, recover};
 use vmmp::delta::{DeltaError, Report, receive, send};
+use vmmp::io::channel::{Channel, Keys};
 
 fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
@@ -23,8 +23,14 @@ fn transfer(from: &Path, to: &Path) -> Result<Report, DeltaError> {
     let (origin, destination) = (Keys::generate()?, Keys::generate()?);
     let (a, b) = connection();
     thread::scope(|scope| {
-        let sending = scope.spawn(|| send(from, Channel::accept(a, &origin, &[destination.public])?));
-        let report = receive(to, Channel::connect(b, &destination, &origin.public)?, Durability::File);
+        let sending =
+            scope.spawn(|| send(from, &mut Channel::accept(a, &origin, &[destination.public])?, &mut |_| {}));
+        let report = receive(
+            to,
+            &mut Channel::connect(b, &destination, &origin.public)?,
+            Durability::File,
+            &mut |_| {},
+        );
         let sent = sending.join().expect("it doesn't panic");
         assert_eq!(report.is_ok(), sent.is_ok(), "{report:?} {sent:?}");
         report
@@ -114,7 +120,8 @@ fn cut_off(from: &Path, to: &Path, limit: usize) -> bool {
     let (origin, destination) = (Keys::generate().expect("keys"), Keys::generate().expect("keys"));
     let ((a, mut near), (b, mut far)) = (connection(), connection());
     thread::scope(|scope| {
-        let sending = scope.spawn(|| send(from, Channel::accept(a, &origin, &[destination.public])?));
+        let sending =
+            scope.spawn(|| send(from, &mut Channel::accept(a, &origin, &[destination.public])?, &mut |_| {}));
         let mut back = (far.try_clone().expect("fd"), near.try_clone().expect("fd"));
         scope.spawn(move || {
             let _ = std::io::copy(&mut back.0, &mut back.1);
@@ -135,7 +142,7 @@ fn cut_off(from: &Path, to: &Path, limit: usize) -> bool {
             let _ = far.shutdown(std::net::Shutdown::Both);
         });
         let receiving = Channel::connect(b, &destination, &origin.public)
-            .and_then(|channel| receive(to, channel, Durability::Disk));
+            .and_then(|mut channel| receive(to, &mut channel, Durability::Disk, &mut |_| {}));
         let _ = sending.join().expect("it doesn't panic");
         receiving.is_ok()
     })

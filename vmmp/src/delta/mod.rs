@@ -13,9 +13,8 @@
 //! nothing has moved, else to a temporary file; either way the old version stays usable
 //! until the new one is there, whole and checked ([`receive::recover`]).
 //!
-//! Everything goes through an encrypted and authenticated [`channel`](channel::Channel).
+//! Everything goes through an encrypted and authenticated [`Channel`](crate::io::channel::Channel).
 
-pub mod channel;
 pub mod chunks;
 pub mod error;
 pub mod piece;
@@ -39,6 +38,15 @@ pub struct Report {
     pub data_bytes: u64,
     /// Was it known to be the same without reading it?
     pub was_identical: bool,
+}
+
+/// What a transfer tells whoever watches it, each time that it gets further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Further {
+    /// How much of the file is there, in bytes.
+    pub done: u64,
+    /// What has crossed the connection so far, in both directions.
+    pub wire_bytes: u64,
 }
 
 /// How much is worked on at a time, in bytes; a multiple of [`table::SEGMENT`].

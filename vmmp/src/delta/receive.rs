@@ -9,7 +9,6 @@ use std::thread;
 
 use tempfile::NamedTempFile;
 
-use super::channel::Channel;
 use super::error::DeltaError;
 use super::piece::{Piece, Stretch};
 use super::send::{is_zero, spawn};
@@ -17,7 +16,8 @@ use super::table::{
     BLOCK, Identity, SEGMENT, SegmentHash, Table, VersionName, hash_block, hash_segment, root,
 };
 use super::undo::{self, Undo};
-use super::{Report, STRETCH, chunks, kind};
+use super::{Further, Report, STRETCH, chunks, kind};
+use crate::io::channel::Channel;
 
 /// What must be over before the new version counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +94,21 @@ pub fn index(path: &Path) -> Result<(), DeltaError> {
 }
 
 /// Receives what a [`send`](super::send()) sends, as the file at `path`. An older version
-/// of it there is made use of, and stays until the new one is whole and checked.
+/// of it there is made use of, and stays until the new one is whole and checked. `watch`
+/// is told each time that it gets further. The channel is ready for more afterwards,
+/// unless this fails.
 ///
 /// # Errors
 /// The connection fails, the disk is full, or what has come is not what was sent. The old
 /// version is there then, as it was.
-pub fn receive(path: &Path, channel: Channel, durability: Durability) -> Result<Report, DeltaError> {
-    let Channel { mut writer, mut reader } = channel;
+pub fn receive(
+    path: &Path,
+    channel: &mut Channel,
+    durability: Durability,
+    watch: &mut dyn FnMut(Further),
+) -> Result<Report, DeltaError> {
+    let Channel { writer, reader, .. } = channel;
+    let before = writer.wire_bytes();
     recover(path)?;
     let using = || format!("use {}", path.display());
     let old = match File::options().read(true).write(true).open(path) {
@@ -118,7 +126,7 @@ pub fn receive(path: &Path, channel: Channel, durability: Durability) -> Result<
     let mut report = Report { file_bytes: bytes, was_identical: is_identical, ..Report::default() };
     if is_identical {
         writer.send(kind::DONE, &[])?;
-        report.wire_bytes = writer.wire_bytes();
+        report.wire_bytes = writer.wire_bytes() - before;
         return Ok(report);
     }
     let in_place = offer.bytes > 0 && offer.bytes == bytes;
@@ -138,6 +146,8 @@ pub fn receive(path: &Path, channel: Channel, durability: Durability) -> Result<
                 (kind::STRETCH, body) => {
                     let stretch = Stretch::from_bytes(&body)?;
                     report.data_bytes += stretch.data_length as u64;
+                    let done = stretch.offset.saturating_add(stretch.length());
+                    watch(Further { done, wire_bytes: reader.wire_bytes() });
                     if stretches.send(stretch).is_err() {
                         // It has failed, and says why below.
                         break None;
@@ -169,7 +179,7 @@ pub fn receive(path: &Path, channel: Channel, durability: Durability) -> Result<
             return Err(error);
         }
     }
-    report.wire_bytes = writer.wire_bytes();
+    report.wire_bytes = writer.wire_bytes() - before;
     Ok(report)
 }
 

@@ -12,7 +12,6 @@ use std::thread;
 
 use rustix::fs::SeekFrom;
 
-use super::channel::{Channel, Reader};
 use super::chunks::{Chunks, cut};
 use super::error::DeltaError;
 use super::piece::{Piece, Stretch, add};
@@ -21,7 +20,8 @@ use super::table::{
     BLOCK, BLOCKS, BlockHash, Identity, SEGMENT, SegmentHash, Table, hash_block, hash_segment, new_version,
     root,
 };
-use super::{Report, STRETCH, kind};
+use super::{Further, Report, STRETCH, kind};
+use crate::io::channel::{Channel, Reader, Writer};
 
 /// How hard zstd tries: the least, and the most when the wire is the slower.
 const LEVELS: (i32, i32) = (1, 9);
@@ -31,13 +31,19 @@ const LEVELS: (i32, i32) = (1, 9);
 const MUCH: usize = STRETCH / 8;
 
 /// Sends the file at `path` to a [`receive`](super::receive()), and keeps a
-/// [`Table`] of what was sent beside it.
+/// [`Table`] of what was sent beside it. `watch` is told each time that it gets further.
+/// The channel is ready for more afterwards, unless this fails.
 ///
 /// # Errors
 /// The file can't be read, it changes meanwhile, the connection fails, or the receiver
 /// has a reason of its own ([`DeltaError::Peer`]).
-pub fn send(path: &Path, channel: Channel) -> Result<Report, DeltaError> {
-    let Channel { mut writer, mut reader } = channel;
+pub fn send(
+    path: &Path,
+    channel: &mut Channel,
+    watch: &mut (dyn FnMut(Further) + Send),
+) -> Result<Report, DeltaError> {
+    let Channel { writer, reader, .. } = channel;
+    let before = writer.wire_bytes();
     let reading = || format!("read {}", path.display());
     let file = File::open(path).map_err(DeltaError::io(reading()))?;
     let identity = Identity::of(&file).map_err(DeltaError::io(reading()))?;
@@ -54,7 +60,7 @@ pub fn send(path: &Path, channel: Channel) -> Result<Report, DeltaError> {
     let mut report = Report { file_bytes: identity.bytes, was_identical: is_identical, ..Report::default() };
     if is_identical {
         finished(&reader.receive()?)?;
-        report.wire_bytes = writer.wire_bytes();
+        report.wire_bytes = writer.wire_bytes() - before;
         return Ok(report);
     }
 
@@ -72,14 +78,14 @@ pub fn send(path: &Path, channel: Channel) -> Result<Report, DeltaError> {
     thread::scope(|scope| -> Result<(), DeltaError> {
         let threads = thread::available_parallelism().map_or(1, |n| n.get().min(8));
         let (results, incoming) = sync_channel(2 * threads);
-        let hearing = spawn(scope, "delta-hear", || hear(&mut reader, &work.chunks, offer.bytes))?;
+        let hearing = spawn(scope, "delta-hear", || hear(reader, &work.chunks, offer.bytes))?;
         for _ in 0..threads {
             let results = results.clone();
             let work = &work;
             spawn(scope, "delta-work", move || work.run(&results))?;
         }
         drop(results);
-        let sent = send_in_order(&work, &incoming, &mut writer, &mut table, &mut report);
+        let sent = send_in_order(&work, &incoming, writer, &mut table, &mut report, watch);
         if sent.is_err() {
             // Nobody waits for them any more, nor they for anybody.
             drop(incoming);
@@ -97,7 +103,7 @@ pub fn send(path: &Path, channel: Channel) -> Result<Report, DeltaError> {
     if after == identity {
         table.save(path).map_err(DeltaError::io(format!("write the table of {}", path.display())))?;
     }
-    report.wire_bytes = writer.wire_bytes();
+    report.wire_bytes = writer.wire_bytes() - before;
     Ok(report)
 }
 
@@ -132,9 +138,10 @@ fn finished((kind, body): &(u8, Vec<u8>)) -> Result<(), DeltaError> {
 fn send_in_order(
     work: &Work<'_>,
     incoming: &Receiver<Result<Found, DeltaError>>,
-    writer: &mut super::channel::Writer,
+    writer: &mut Writer,
     table: &mut Table,
     report: &mut Report,
+    watch: &mut (dyn FnMut(Further) + Send),
 ) -> Result<(), DeltaError> {
     let mut early = BTreeMap::new();
     let mut next = 0;
@@ -171,6 +178,8 @@ fn send_in_order(
             table.segments.extend(segments);
             table.blocks.extend(blocks);
             next += 1;
+            let done = (next * STRETCH as u64).min(work.bytes);
+            watch(Further { done, wire_bytes: writer.wire_bytes() });
         }
     }
     // Where a base without blocks was kept, there are none.

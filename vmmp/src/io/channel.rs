@@ -5,14 +5,18 @@
 //! first). Inside, a record is its kind (1 octet), its length (4 octets, most
 //! significant first, at most [`MAX_RECORD`]) and its body.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::Shutdown;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use snow::StatelessTransportState;
 
-use super::error::DeltaError;
+use super::stream::Stream;
+use crate::delta::DeltaError;
 
 const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_SHA256";
 const PROLOGUE: &[u8] = b"VMMP 2 DELTA";
@@ -40,19 +44,83 @@ impl Keys {
         let key = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).map_err(|_| snow::Error::Input);
         Ok(Self { private: key(pair.private)?, public: key(pair.public)? })
     }
+
+    /// The keys in a file of two lines, private and public, in hexadecimal digits. One
+    /// that isn't there is made, for its owner alone to read.
+    ///
+    /// # Errors
+    /// The file can't be read or made, or holds something else.
+    pub fn load_or_make(path: &Path) -> Result<Self, DeltaError> {
+        let using = || format!("use the key file {}", path.display());
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                let mut lines = text.lines().map(parse_key);
+                let (Some(Some(private)), Some(Some(public))) = (lines.next(), lines.next()) else {
+                    let wrong = "two lines of 64 hexadecimal digits are wanted; remove it for new keys";
+                    let wrong = std::io::Error::new(std::io::ErrorKind::InvalidData, wrong);
+                    return Err(DeltaError::io(using())(wrong));
+                };
+                Ok(Self { private, public })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let keys = Self::generate()?;
+                let text = format!("{}\n{}\n", show_key(&keys.private), show_key(&keys.public));
+                let made = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+                made.and_then(|mut file| {
+                    file.write_all(text.as_bytes())?;
+                    file.sync_all()
+                })
+                .map_err(DeltaError::io(using()))?;
+                Ok(keys)
+            }
+            Err(error) => Err(DeltaError::io(using())(error)),
+        }
+    }
+}
+
+/// A key in hexadecimal digits.
+pub fn show_key(key: &[u8; 32]) -> String {
+    key.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Reads a key of 64 hexadecimal digits.
+pub fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let text = text.trim();
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (octet, digits) in key.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
 }
 
 /// The two directions of a connection.
 pub struct Channel {
+    /// The public key of whoever is at the other end.
+    pub peer: [u8; 32],
     /// What is said.
     pub writer: Writer,
     /// What is heard.
     pub reader: Reader,
 }
 
+/// Ends a connection from anywhere.
+#[derive(Debug)]
+pub struct Closer(Stream);
+
+impl Closer {
+    /// Ends it.
+    pub fn close(&self) {
+        // It may have ended already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 /// The direction in which is spoken.
 pub struct Writer {
-    stream: TcpStream,
+    stream: Stream,
     noise: Arc<StatelessTransportState>,
     nonce: u64,
     plain: Vec<u8>,
@@ -62,7 +130,7 @@ pub struct Writer {
 
 /// The direction in which is heard.
 pub struct Reader {
-    stream: TcpStream,
+    stream: Stream,
     noise: Arc<StatelessTransportState>,
     nonce: u64,
     plain: Vec<u8>,
@@ -73,7 +141,8 @@ pub struct Reader {
 
 impl Channel {
     /// Secures a connection that was made to the peer whose public key is `peer`.
-    pub fn connect(mut stream: TcpStream, keys: &Keys, peer: &[u8; 32]) -> Result<Self, DeltaError> {
+    pub fn connect(stream: impl Into<Stream>, keys: &Keys, peer: &[u8; 32]) -> Result<Self, DeltaError> {
+        let mut stream = stream.into();
         let mut noise = snow::Builder::new(PATTERN.parse()?)
             .prologue(PROLOGUE)?
             .local_private_key(&keys.private)?
@@ -84,11 +153,12 @@ impl Channel {
         write_short(&mut stream, &buffer[..length])?;
         let answer = read_short(&mut stream)?;
         noise.read_message(&answer, &mut buffer)?;
-        Self::new(stream, noise.into_stateless_transport_mode()?)
+        Self::new(stream, *peer, noise.into_stateless_transport_mode()?)
     }
 
     /// Secures a connection that a peer has made, if its public key is `allowed`.
-    pub fn accept(mut stream: TcpStream, keys: &Keys, allowed: &[[u8; 32]]) -> Result<Self, DeltaError> {
+    pub fn accept(stream: impl Into<Stream>, keys: &Keys, allowed: &[[u8; 32]]) -> Result<Self, DeltaError> {
+        let mut stream = stream.into();
         let mut noise = snow::Builder::new(PATTERN.parse()?)
             .prologue(PROLOGUE)?
             .local_private_key(&keys.private)?
@@ -96,22 +166,41 @@ impl Channel {
         let mut buffer = [0; 512];
         let first = read_short(&mut stream)?;
         noise.read_message(&first, &mut buffer)?;
-        let key = noise.get_remote_static().unwrap_or_default();
-        if !allowed.iter().any(|allowed| allowed == key) {
-            let key = key.iter().map(|octet| format!("{octet:02x}")).collect();
-            return Err(DeltaError::Unauthorised { key });
+        let key = noise.get_remote_static().and_then(|key| key.first_chunk::<32>());
+        let key = *key.ok_or(snow::Error::Input)?;
+        if !allowed.contains(&key) {
+            return Err(DeltaError::Unauthorised { key: show_key(&key) });
         }
         let length = noise.write_message(&[], &mut buffer)?;
         write_short(&mut stream, &buffer[..length])?;
-        Self::new(stream, noise.into_stateless_transport_mode()?)
+        Self::new(stream, key, noise.into_stateless_transport_mode()?)
     }
 
-    fn new(stream: TcpStream, noise: StatelessTransportState) -> Result<Self, DeltaError> {
-        stream.set_nodelay(true).map_err(DeltaError::io("set up the connection"))?;
+    /// Ends the connection from anywhere, whoever waits for it.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn closer(&self) -> Result<Closer, DeltaError> {
+        self.reader.stream.try_clone().map(Closer).map_err(DeltaError::io("have a hold of the connection"))
+    }
+
+    /// How long the other side may be silent, or not listen; `None`: for ever.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_patience(&self, patience: Option<std::time::Duration>) -> Result<(), DeltaError> {
+        self.reader.stream.set_patience(patience).map_err(DeltaError::io("set the connection's patience"))
+    }
+
+    fn new(stream: Stream, peer: [u8; 32], noise: StatelessTransportState) -> Result<Self, DeltaError> {
+        if let Stream::Tcp(stream) = &stream {
+            stream.set_nodelay(true).map_err(DeltaError::io("set up the connection"))?;
+        }
         let other = stream.try_clone().map_err(DeltaError::io("set up the connection"))?;
         let noise = Arc::new(noise);
         let bytes = Arc::new(AtomicU64::new(0));
         Ok(Self {
+            peer,
             writer: Writer {
                 stream: other,
                 noise: Arc::clone(&noise),
@@ -165,12 +254,17 @@ impl Writer {
     /// Ends the connection, in both directions.
     pub fn close(&self) {
         // It may have ended already.
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// What has crossed so far, in both directions.
     pub fn wire_bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Has the other side hung up? Only where it never speaks.
+    pub fn has_ended(&self) -> bool {
+        self.stream.has_ended()
     }
 }
 
@@ -223,13 +317,13 @@ impl Reader {
     }
 }
 
-fn write_short(stream: &mut TcpStream, message: &[u8]) -> Result<(), DeltaError> {
+fn write_short(stream: &mut Stream, message: &[u8]) -> Result<(), DeltaError> {
     let mut bytes = (message.len() as u16).to_be_bytes().to_vec();
     bytes.extend(message);
     stream.write_all(&bytes).map_err(DeltaError::io("send to the peer"))
 }
 
-fn read_short(stream: &mut TcpStream) -> Result<Vec<u8>, DeltaError> {
+fn read_short(stream: &mut Stream) -> Result<Vec<u8>, DeltaError> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).map_err(DeltaError::io("hear the peer"))?;
     let length = usize::from(u16::from_be_bytes(head));
