@@ -25,7 +25,7 @@
 //! | driver | its VMs are | suspends | live |
 //! | --- | --- | --- | --- |
 //! | [`qemu`] | QEMU processes, spoken to through QMP | to a file | yes, disks included |
-//! | [`namespace`] | isolated processes with a network of their own | in place | no |
+//! | [`namespace`] | isolated processes with a network of their own | in place | yes, on one machine |
 //! | [`simulated`] | counters on a virtual clock, with real disks | to a file | no |
 //!
 //! Those who write another driver let [`conformance`] check it.

@@ -21,7 +21,8 @@ pub trait LiveMigration: Send + Sync {
 
     /// Has the VM arrived, whole? Waits up to `patience` until the monitor says
     /// that it runs. It doesn't leave the state `Incoming` before
-    /// [`LiveMigration::arrive`].
+    /// [`LiveMigration::arrive`]. When it has, its disks are whole: should its monitor end
+    /// before `arrive`, the VM is [`Stopped`](crate::State::Stopped).
     fn has_arrived(&self, id: &VmId, patience: Duration) -> Result<bool, DriverError>;
 
     /// The VM has arrived: it is an ordinary, running one of this host.

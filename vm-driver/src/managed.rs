@@ -35,7 +35,10 @@ pub(crate) enum Life {
     /// The VM stands still.
     Still,
     /// It waits for a VM to come in.
-    #[cfg_attr(not(feature = "qemu"), expect(dead_code, reason = "no other driver migrates live"))]
+    #[cfg_attr(
+        not(any(feature = "qemu", feature = "namespace")),
+        expect(dead_code, reason = "no other driver migrates live")
+    )]
     Waiting,
 }
 
@@ -50,6 +53,10 @@ pub(crate) trait Monitor: Send + Sync {
     fn pid(&self, id: &VmId, folder: &Path) -> Option<u32>;
     /// Starts a monitor whose VM stands still, with what `memory` holds.
     fn launch(&self, record: &Record, folder: &Path, memory: Option<&Path>) -> Result<(), DriverError>;
+    /// A VM that was handed over is ours again, and stands still.
+    fn reclaim(&self, _folder: &Path) -> io::Result<()> {
+        Ok(())
+    }
     /// Lets the VM run.
     fn go(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
     /// Lets the VM stand still.
@@ -103,6 +110,10 @@ impl<M: Monitor> Managed<M> {
             (Some(State::Suspended), Life::Still) if in_place => Ok(()),
             (Some(State::Stopped | State::Suspended) | None, Life::Running | Life::Still | Life::Waiting)
             | (Some(State::Running), Life::Waiting) => self.monitor.end(id, &folder),
+            (Some(State::Incoming), Life::Absent) if record.before.is_some() => {
+                record.before = None;
+                self.found_stopped(&mut record)
+            }
             (Some(State::Incoming), Life::Absent) => {
                 tracing::warn!(
                     "VM `{id}`: its monitor ended while it was arriving; what had come is removed"
@@ -461,6 +472,7 @@ where
 
     fn take_back(&self, id: &VmId) -> Result<State, DriverError> {
         self.with(id, Operation::TakeBack, |record, folder| {
+            self.monitor.reclaim(folder).map_err(DriverError::io(id, "take it back"))?;
             let before = record.before.take().unwrap_or(State::Stopped);
             record.state = Some(before);
             self.store.write(record)?;
@@ -513,6 +525,11 @@ impl<T> PerVm<T> {
 
     pub(crate) fn insert(&self, id: &VmId, value: T) {
         crate::store::locked(&self.0).insert(id.clone(), value);
+    }
+
+    #[cfg(feature = "namespace")]
+    pub(crate) fn contains(&self, id: &VmId) -> bool {
+        crate::store::locked(&self.0).contains_key(id)
     }
 
     pub(crate) fn remove(&self, id: &VmId) -> Option<T> {

@@ -69,7 +69,15 @@ impl LiveMigration for Managed<Qemu> {
     fn has_arrived(&self, id: &VmId, patience: Duration) -> Result<bool, DriverError> {
         let end = Instant::now() + patience;
         loop {
-            let life = self.with(id, Operation::Arrive, |_, folder| self.monitor.life(id, folder))?;
+            let life = self.with(id, Operation::Arrive, |record, folder| {
+                let life = self.monitor.life(id, folder)?;
+                // From now on its disks are whole: they stay even if its monitor ends.
+                if life == Life::Still && record.before.is_none() {
+                    record.before = Some(State::Running);
+                    self.store.write(record)?;
+                }
+                Ok(life)
+            })?;
             if life == Life::Still || Instant::now() >= end {
                 return Ok(life == Life::Still);
             }
@@ -90,6 +98,7 @@ impl LiveMigration for Managed<Qemu> {
                 Ok(())
             })?;
             record.version += 1;
+            record.before = None;
             self.put(record, State::Running)?;
             self.monitor.go(id, folder)
         })

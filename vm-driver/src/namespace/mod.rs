@@ -4,11 +4,13 @@
 //! Its configuration says what runs in it ([`Boot::Program`]). Its network cards
 //! are TAP devices `eth0`, `eth1`, ... whose other ends a daemon opens; what
 //! addresses they have is the program's business, as in any machine. It has no
-//! disks, and suspends in place: it is for density and for laboratories, where
-//! moving its network is moving it.
+//! disks, suspends in place, and moves live between providers of one machine: it is for
+//! density and for laboratories.
 //!
 //! Needs the rights of root, at least in a user namespace of one's own (as
 //! `vlab` has it, or `unshare --user --map-root-user`).
+
+mod live;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +30,7 @@ use crate::error::DriverError;
 use crate::id::VmId;
 use crate::io::process::{is_ours, last_lines, set_nice, signal, spawn, state, wait_until};
 use crate::io::tap;
-use crate::managed::{Life, Managed, MaybeLive, Monitor, PerVm};
+use crate::managed::{Life, Managed, Monitor, PerVm};
 use crate::store::Record;
 
 /// Where the output of a VM's program goes, in its folder.
@@ -37,6 +39,9 @@ pub const LOG: &str = "program.log";
 /// The first process of a VM waits at this FIFO until it is let go.
 const GATE: &str = "gate";
 const PID: &str = "pid";
+
+/// By which argument the first process is known, if it was started in another folder.
+const MARK: &str = "mark";
 
 /// How long namespaces may take to be made or to go away.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,21 +64,20 @@ exit "$code"
 /// # Errors
 /// The folder can't be used, or a record in it is damaged.
 pub fn open(root: &Path) -> Result<impl Driver + use<>, DriverError> {
-    Managed::open(root, Namespaces { children: PerVm::new() })
+    Managed::open(root, Namespaces { children: PerVm::new(), waiting: PerVm::new() })
 }
 
 struct Namespaces {
     /// The `unshare` processes that this process has started, to be collected.
     children: PerVm<Child>,
+    /// Those that wait for a VM.
+    waiting: PerVm<live::Waiting>,
 }
-
-impl MaybeLive for Managed<Namespaces> {}
 
 impl Namespaces {
     /// The first process of a VM, seen from here.
     fn first_process(&self, folder: &Path) -> Option<u32> {
-        let pid: u32 = fs::read_to_string(folder.join(PID)).ok()?.trim().parse().ok()?;
-        is_ours(pid, &gate(folder)).then_some(pid)
+        process_of(folder, PID)
     }
 
     fn expect(&self, id: &VmId, folder: &Path) -> Result<u32, DriverError> {
@@ -94,6 +98,7 @@ impl Namespaces {
         let make_gate = || -> io::Result<()> {
             remove_if_there(&gate)?;
             remove_if_there(&folder.join(PID))?;
+            remove_if_there(&folder.join(MARK))?;
             Ok(rustix::fs::mknodat(
                 rustix::fs::CWD,
                 &gate,
@@ -156,7 +161,7 @@ impl Monitor for Namespaces {
             console: false,
             disks: false,
             graceful_stop: true,
-            live: false,
+            live: true,
         }
     }
 
@@ -179,6 +184,16 @@ impl Monitor for Namespaces {
 
     fn life(&self, id: &VmId, folder: &Path) -> Result<Life, DriverError> {
         let Some(first) = self.first_process(folder) else {
+            if process_of(folder, live::ARRIVED).is_some() {
+                return Ok(Life::Still);
+            }
+            if self.waiting.contains(id) {
+                return Ok(Life::Waiting);
+            }
+            if process_of(folder, live::DEPARTED).is_some() {
+                // It lives on, and not here.
+                return Ok(Life::Absent);
+            }
             if let Some(mut child) = self.children.remove(id) {
                 // It has ended, or is about to: its only child has.
                 wait_until(PATIENCE, || !matches!(child.try_wait(), Ok(None)));
@@ -191,6 +206,13 @@ impl Monitor for Namespaces {
 
     fn pid(&self, _: &VmId, folder: &Path) -> Option<u32> {
         self.first_process(folder)
+    }
+
+    fn reclaim(&self, folder: &Path) -> io::Result<()> {
+        match fs::rename(folder.join(live::DEPARTED), folder.join(PID)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn launch(&self, record: &Record, folder: &Path, _: Option<&Path>) -> Result<(), DriverError> {
@@ -279,6 +301,12 @@ impl Monitor for Namespaces {
             signal(first, Signal::KILL).map_err(DriverError::io(id, "end its first process"))?;
             wait_until(PATIENCE, || self.first_process(folder).is_none());
         }
+        let has_left = folder.join(live::DEPARTED).exists();
+        if has_left && let Some(mut child) = self.children.remove(id) {
+            // It ends when its VM does, wherever that is.
+            let collect = std::thread::Builder::new().name("vm-driver-left".into());
+            collect.spawn(move || child.wait()).map_err(DriverError::io(id, "start a thread"))?;
+        }
         if let Some(mut child) = self.children.remove(id) {
             // Before it has a child, it is the one to end.
             if state(child.id()).is_some_and(|state| state != 'Z') && child_of(child.id()).is_none() {
@@ -286,8 +314,9 @@ impl Monitor for Namespaces {
             }
             child.wait().map_err(DriverError::io(id, "wait for unshare(1)"))?;
         }
-        remove_if_there(&folder.join(GATE))
-            .and_then(|()| remove_if_there(&folder.join(PID)))
+        [GATE, PID, MARK, live::DEPARTED]
+            .iter()
+            .try_for_each(|name| remove_if_there(&folder.join(name)))
             .map_err(DriverError::io(id, "remove what its processes leave"))
     }
 
@@ -318,7 +347,10 @@ impl Monitor for Namespaces {
     }
 
     fn ports(&self, record: &Record, folder: &Path) -> Result<Vec<Option<PortKind>>, DriverError> {
-        let first = self.expect(&record.config.id, folder)?;
+        let first = match process_of(folder, live::ARRIVED) {
+            Some(first) => first,
+            None => self.expect(&record.config.id, folder)?,
+        };
         let port = |number| PortKind::Tap {
             device: format!("eth{number}"),
             netns: Some(network(first)),
@@ -326,6 +358,13 @@ impl Monitor for Namespaces {
         };
         Ok((0..record.config.nics.len()).map(|number| Some(port(number))).collect())
     }
+}
+
+/// The first process that a file of a VM's folder names, if it is there.
+fn process_of(folder: &Path, file: &str) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()?;
+    let mark = fs::read_to_string(folder.join(MARK)).unwrap_or_else(|_| gate(folder));
+    is_ours(pid, &mark).then_some(pid)
 }
 
 fn needs_program(id: &VmId) -> DriverError {
