@@ -1,0 +1,9 @@
+//! The migration agent: where every machine is, and all migrations by all users.
+
+mod node;
+mod program;
+mod users;
+
+pub(crate) use node::random_number;
+pub(crate) use program::{finish, keygen};
+pub use program::{main_from_env, run};

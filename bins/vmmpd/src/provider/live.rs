@@ -1,0 +1,191 @@
+//! The method of machines that go on running: the monitors' own live migration, through
+//! encrypted tunnels, with a hand-over that the protocol agrees to.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vm_driver::{Driver, DriverError, LiveProgress, Sockets, State};
+use vmmp::io::channel::Channel;
+use vmmp::{MethodName, Progress};
+
+use super::files::{Throttle, said};
+use super::host::{Host, Incoming, Outgoing, locked};
+use super::manifest::Manifest;
+use super::method::{Method, kind};
+use super::tunnel::Entrance;
+use super::visitors::Part;
+
+/// How long the last of a machine may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Machines that run on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LiveMethod;
+
+impl Method for LiveMethod {
+    fn name(&self) -> MethodName {
+        MethodName::new("LIVE").expect("capital letters are a method's name")
+    }
+
+    fn can_send(&self, driver: &dyn Driver, state: State) -> bool {
+        state == State::Running && driver.capabilities().live
+    }
+
+    fn can_take(&self, driver: &dyn Driver) -> bool {
+        driver.capabilities().live
+    }
+
+    fn hold(&self, host: &Host, outgoing: &Outgoing) -> Result<(), String> {
+        let state = host.driver.status(&outgoing.vm).map_err(said)?.state;
+        match state {
+            State::Running if host.driver.live().is_some() => Ok(()),
+            State::Running => Err(format!("the {} driver can't move machines live", host.driver.name())),
+            state => Err(format!("it is {state}, and only what runs moves live; use DELTA or COPY")),
+        }
+    }
+
+    fn serve(&self, host: &Host, outgoing: &Outgoing, mut channel: Channel) -> Result<(), String> {
+        let result = send(host, outgoing, &mut channel);
+        outgoing.live.end(result.clone());
+        if let Err(why) = &result {
+            // If it can't be told any more, the connection is what has failed.
+            let _ = channel.writer.send(kind::FAILED, why.as_bytes());
+        }
+        result
+    }
+
+    fn hand_over(&self, _: &Host, outgoing: &Outgoing) -> Result<(), String> {
+        outgoing.live.decide(true);
+        match outgoing.live.wait_for_end() {
+            Some(result) => result,
+            None => Err("its monitor is not sending it".into()),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn fetch(&self, host: &Host, incoming: &Incoming, mut channel: Channel) -> Result<(), String> {
+        let manifest = match channel.reader.receive().map_err(said)? {
+            (kind::MANIFEST, body) => Manifest::from_bytes(&body, &incoming.machine)?,
+            (_, why) => return Err(String::from_utf8_lossy(&why).into_owned()),
+        };
+        let live = host.driver.live().ok_or("the driver can't move machines live")?;
+        let sockets = live.receive(&manifest.config, manifest.version).map_err(said)?;
+        let folder = host.folder(&incoming.machine);
+        manifest.save(&folder).map_err(|error| format!("write in {}: {error}", folder.display()))?;
+        *locked(&incoming.takes) = Some(sockets);
+        channel.writer.send(kind::LISTENING, &[]).map_err(said)?;
+        loop {
+            let (kind, body) = channel.reader.receive().map_err(|error| match error {
+                vmmp::delta::DeltaError::Io { .. } => {
+                    format!("the connection to {} has ended", incoming.from)
+                }
+                error => error.to_string(),
+            })?;
+            match (kind, body.as_chunks::<8>()) {
+                (kind::PROGRESS, ([sent, left], [])) => {
+                    let (sent, left) = (u64::from_be_bytes(*sent), u64::from_be_bytes(*left));
+                    let total = sent.saturating_add(left);
+                    host.progress(incoming.id, Progress { done: sent, total, sent });
+                }
+                (kind::STILL, _) => return Ok(()),
+                (kind::FAILED, _) => return Err(String::from_utf8_lossy(&body).into_owned()),
+                (kind, _) => return Err(format!("the origin says {kind}, which makes no sense")),
+            }
+        }
+    }
+
+    fn complete(&self, host: &Host, incoming: &Incoming) -> Result<(), String> {
+        let live = host.driver.live().ok_or("the driver can't move machines live")?;
+        match live.has_arrived(&incoming.vm, PATIENCE).map_err(said)? {
+            true => Ok(()),
+            false => Err(format!("the last of it has not arrived within {PATIENCE:?}")),
+        }
+    }
+
+    fn own(&self, host: &Host, manifest: &Manifest) -> Result<(), String> {
+        let vm = &manifest.config.id;
+        match host.driver.status(vm).map(|status| status.state) {
+            Ok(State::Incoming) => {
+                host.driver.live().ok_or("the driver can't move machines live")?.arrive(vm).map_err(said)
+            }
+            // Before a restart; or its monitor has ended, and it is started again.
+            Ok(_) => Ok(()),
+            Err(error @ DriverError::Illegal { .. }) => Err(format!("it is not there any more: {error}")),
+            Err(error) => Err(said(error)),
+        }
+    }
+}
+
+fn send(host: &Host, outgoing: &Outgoing, channel: &mut Channel) -> Result<(), String> {
+    let driver = host.driver.live().ok_or("the driver can't move machines live")?;
+    let status = host.driver.status(&outgoing.vm).map_err(said)?;
+    let disks = !status.config.disks.is_empty();
+    let manifest = Manifest {
+        config: status.config,
+        state: State::Running,
+        version: status.version,
+        run: true,
+        method: outgoing.method.name(),
+        files: Vec::new(),
+    };
+    outgoing.live.begin();
+    let body = serde_json::to_vec(&manifest).map_err(said)?;
+    channel.writer.send(kind::MANIFEST, &body).map_err(said)?;
+    match channel.reader.receive().map_err(said)? {
+        (kind::LISTENING, _) => {}
+        (_, why) => return Err(String::from_utf8_lossy(&why).into_owned()),
+    }
+    let folder = Folder::make(host.sockets.join(format!("{:08x}", outgoing.id.0 as u32)))?;
+    let memory = folder.0.join("memory");
+    let _memory = Entrance::open(host, outgoing, Part::Memory, &memory)?;
+    let disks = disks.then(|| folder.0.join("disks"));
+    let _disks = disks.as_ref().map(|path| Entrance::open(host, outgoing, Part::Disks, path)).transpose()?;
+    let mut told = Throttle::default();
+    let writer = std::cell::RefCell::new(&mut channel.writer);
+    let mut report = |progress: LiveProgress| {
+        if told.is_due() {
+            let LiveProgress { sent_bytes, left_bytes, .. } = progress;
+            let body = [sent_bytes.to_be_bytes(), left_bytes.to_be_bytes()];
+            // The next thing that is said fails, too.
+            let _ = writer.borrow_mut().send(kind::PROGRESS, body.as_flattened());
+            let total = sent_bytes.saturating_add(left_bytes);
+            host.progress(outgoing.id, Progress { done: sent_bytes, total, sent: sent_bytes });
+        }
+    };
+    let mut agree = || {
+        let said = writer.borrow_mut().send(kind::STILL, &[]);
+        said.is_ok() && outgoing.live.wait_for_agreement()
+    };
+    let to = Sockets { memory, disks };
+    let summary = driver.send(&outgoing.vm, &to, &mut report, &mut agree).map_err(said)?;
+    tracing::info!(
+        "machine {} stood still for {:?}, and {} MB of its memory have crossed",
+        outgoing.machine,
+        summary.still,
+        summary.memory_bytes / 1_000_000
+    );
+    Ok(())
+}
+
+/// A folder that goes when nobody needs it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(path: PathBuf) -> Result<Self, String> {
+        // An earlier run may have left it.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).map_err(|error| format!("make {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays is removed with the next run.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,66 @@
+//! A real guest with its disk, moved live between two hosts of a laboratory that our
+//! overlay joins, while a TCP stream and 100 pings a second into it go on.
+//!
+//! `VMMP_ROUND_TRIPS=N` makes N round trips in place of one, `VMMP_GUEST=idle` or `busy`
+//! (rewrites 32 MiB of memory all the time) chooses the guest. The figures are printed.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod probe;
+mod scene;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::machine;
+use probe::{Echo, Pings};
+use scene::{GUEST, Scene};
+use testbed::{Test, harness};
+
+const TESTS: &[Test] = &[("a_guest_moves_live_and_its_connections_stay", moves_live)];
+
+fn main() -> ExitCode {
+    harness(TESTS)
+}
+
+fn moves_live() -> Result<(), Box<dyn std::error::Error>> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let round_trips = variable("VMMP_ROUND_TRIPS").and_then(|text| text.parse().ok()).unwrap_or(1);
+    let is_busy = variable("VMMP_GUEST").is_some_and(|guest| guest == "busy");
+    let mut scene = Scene::build(is_busy)?;
+    let pings = Pings::start(&scene)?;
+    let echo = Echo::start(&scene)?;
+    pings.wait_for_answers();
+    echo.wait_for_lines(20);
+    let mut gaps = Vec::new();
+    let mut ticks = scene.ticks();
+    for trip in 0..2 * round_trips {
+        let to = scene.other();
+        let agent = scene.agent();
+        let from = pings.now();
+        let method = common::method("LIVE");
+        let version = agent.migrate(machine(GUEST), scene.provider(to), method, |_| {});
+        let version = version.map_err(|error| format!("trip {trip}: {error}\n{}", scene.logs()))?;
+        let took = pings.now() - from;
+        assert_eq!(version, trip as u64 + 2);
+        scene.moved(to);
+        let lines = echo.lines();
+        let heard = pings.answers();
+        common::wait("the guest's counter goes on", || scene.ticks() > ticks);
+        common::wait("pings are answered", || pings.answers() > heard + 20);
+        common::wait("the stream goes on", || echo.lines() > lines + 20);
+        ticks = scene.ticks();
+        let gap = pings.longest_gap(from, pings.now());
+        println!("trip {trip}: took {took:.2?}, longest gap of pings {gap:.1?}");
+        gaps.push(gap);
+    }
+    gaps.sort();
+    let (median, worst) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    let guest = if is_busy { "busy" } else { "idle" };
+    println!("{} trips of the {guest} guest: median gap {median:.1?}, worst {worst:.1?}", gaps.len());
+    println!("{} lines echoed, {} pings answered", echo.lines(), pings.answers());
+    assert!(worst < Duration::from_secs(20), "{worst:?} without service");
+    echo.finish()?;
+    scene.check_disk();
+    Ok(())
+}
