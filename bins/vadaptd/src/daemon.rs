@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use vadapt::io::WallClock;
+use vmmpd::client::Target;
 use vnet_core::{NetworkId, Topology};
 use vnetd::client::{Address, Client, ClientError, Overlay};
 
 use crate::decide::{self, DecideError, Decision, Situation, decide};
-use crate::execute::{Rehome, execute};
+use crate::execute::{Mover, Rehome, execute};
 use crate::figures::Figures;
 use crate::inventory::{Inventory, InventoryError};
+use crate::migrate::Vmmp;
 use crate::policy::{Due, Policy, Watch};
 
 /// How the loop runs.
@@ -32,6 +34,9 @@ pub struct Settings {
     pub interval: Duration,
     /// Decide and say so, but change nothing.
     pub dry_run: bool,
+    /// The migration agent that moves VMs; `None`: their interfaces are opened at another
+    /// daemon, for hosts that reach the same devices.
+    pub agent: Option<Target>,
 }
 
 /// A turn of the loop that failed; the loop goes on.
@@ -165,8 +170,11 @@ fn turn(
     if settings.dry_run || !decision.is_worthwhile {
         return Ok(true);
     }
-    let mut mover = Rehome::new(&inventory, settings.network);
-    let outcome = match execute(client, settings.network, &decision, &mut mover, |_| {}) {
+    let mut mover: Box<dyn Mover> = match &settings.agent {
+        Some(agent) => Box::new(Vmmp::new(agent.clone())),
+        None => Box::new(Rehome::new(&inventory, settings.network)),
+    };
+    let outcome = match execute(client, settings.network, &decision, &mut *mover, |_| {}) {
         Ok(executed) => Report::Executed {
             execute_ms: milliseconds(executed.took),
             handover_ms: milliseconds(executed.handover),

@@ -5,13 +5,21 @@ use std::time::{Duration, Instant};
 use vnet_core::HostName;
 use vnet_core::NetworkId;
 use vnet_core::control::{InterfaceSpec, Request, Response};
-use vnetd::client::{Applied, ApplyError, ApplyOptions, Call, Client, Progress, apply_around};
+use vnetd::client::{
+    Applied, ApplyError, ApplyOptions, Call, Cause, Client, Progress, Rollback, apply, apply_around,
+};
 
 use crate::decide::{Decision, Move};
 use crate::inventory::Inventory;
 
 /// Moves VMs between hosts at the instant at which the overlay changes over.
 pub trait Mover {
+    /// Does the overlay follow each VM by itself? Then VMs move first, and links and rules
+    /// change when they are there; otherwise VMs move in the middle of that.
+    fn follows_itself(&self) -> bool {
+        false
+    }
+
     /// Moves all of these VMs. When this returns an error, every VM must be
     /// where it was.
     fn carry_out(&mut self, client: &mut Client, moves: &[Move]) -> Result<(), String>;
@@ -97,8 +105,8 @@ fn all(client: &mut Client, requests: &[(HostName, Request)]) -> Result<(), Stri
 pub struct Executed {
     /// Links and rules.
     pub applied: Applied,
-    /// How long the VMs were away: from the first that was detached to the
-    /// last that was attached again.
+    /// How long the VMs moved: from the first that was detached to the last that
+    /// was attached again. Those that move live run nearly all of that time.
     pub handover: Duration,
     /// How long all of it took.
     pub took: Duration,
@@ -116,6 +124,16 @@ pub fn execute(
     let started = Instant::now();
     let mut handover = Duration::ZERO;
     let options = ApplyOptions { network, ..ApplyOptions::default() };
+    if mover.follows_itself() {
+        if !decision.moves.is_empty() {
+            let moved = mover.carry_out(client, &decision.moves);
+            handover = started.elapsed();
+            let failed = |why| ApplyError { cause: Cause::HandOver { why }, rollback: Rollback::NotNeeded };
+            moved.map_err(failed)?;
+        }
+        let applied = apply(client, &decision.desired, &options, progress)?;
+        return Ok(Executed { applied, handover, took: started.elapsed() });
+    }
     let mut hand_over = |client: &mut Client| {
         if decision.moves.is_empty() {
             return Ok(());

@@ -5,7 +5,7 @@
 //! | [`policy`] | when a decision is due: a state machine without I/O |
 //! | [`decide`] | a decision: a function of what is seen, without I/O |
 //! | [`figures`], [`inventory`] | what it is made from: the network's figures, and where the VMs are |
-//! | [`execute`] | carrying a decision out, VMs included |
+//! | [`execute`], [`migrate`] | carrying a decision out, VMs included |
 //! | [`daemon`] | the loop |
 //!
 //! ```no_run
@@ -24,6 +24,7 @@
 //!     policy: Policy::default(),
 //!     interval: Duration::from_millis(100),
 //!     dry_run: true,
+//!     agent: None,
 //! };
 //! // Until the first report.
 //! run(&settings, |report| {
@@ -39,6 +40,7 @@ pub mod decide;
 pub mod execute;
 pub mod figures;
 pub mod inventory;
+pub mod migrate;
 pub mod policy;
 mod program;
 

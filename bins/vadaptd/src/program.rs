@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use vmmpd::client::Target;
 use vnet_core::NetworkId;
 use vnetd::client::Address;
 
@@ -39,6 +40,10 @@ struct Flags {
     /// rules change
     #[arg(long)]
     rehome: bool,
+    /// Move VMs through the migration agent with this control socket; hosts and
+    /// VMs have the names there that providers and machines have
+    #[arg(long, value_name = "SOCKET", conflicts_with = "rehome")]
+    vmmp: Option<PathBuf>,
     /// How often VTTIF is asked, in Hz
     #[arg(long, value_name = "HZ", default_value_t = 10.0, value_parser = rate)]
     rate: f64,
@@ -99,13 +104,14 @@ pub fn main_from_env() -> ExitCode {
         figures,
         measured: flags.measured,
         decide: decide::Options {
-            migrate: flags.rehome,
+            migrate: flags.rehome || flags.vmmp.is_some(),
             migration_cost: flags.migration_cost,
             ..decide::Options::default()
         },
         policy: Policy { review: Duration::from_secs(flags.review), ..Policy::default() },
         interval: Duration::from_secs_f64(1.0 / flags.rate),
         dry_run: flags.dry_run,
+        agent: flags.vmmp.as_ref().map(Target::local),
     };
     let mut failed = false;
     run(&settings, |report| {
@@ -140,7 +146,7 @@ fn print(report: &Report, json: bool) {
             }
         }
         Report::Executed { execute_ms, handover_ms } => {
-            println!("carried out in {execute_ms} ms; VMs were away for {handover_ms} ms");
+            println!("carried out in {execute_ms} ms; moving VMs took {handover_ms} ms");
         }
         Report::ExecutionFailed { why } => eprintln!("vadaptd: not carried out: {why}"),
         Report::Failed { why } => eprintln!("vadaptd: {why}; trying again"),
