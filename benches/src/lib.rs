@@ -1,6 +1,7 @@
 //! What the measurements share.
 #![forbid(unsafe_code)]
 
+pub mod migrate;
 pub mod wren;
 
 use std::time::Duration;
