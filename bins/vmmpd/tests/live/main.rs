@@ -15,9 +15,16 @@ use std::time::Duration;
 use common::machine;
 use probe::{Echo, Pings};
 use scene::{GUEST, Scene};
-use testbed::{Test, harness};
+use testbed::{NETWORK, Test, harness};
+use vadaptd::decide::{Decision, Move};
+use vadaptd::execute::execute;
+use vadaptd::migrate::Vmmp;
+use vnet_core::shape::Shape;
 
-const TESTS: &[Test] = &[("a_guest_moves_live_and_its_connections_stay", moves_live)];
+const TESTS: &[Test] = &[
+    ("a_guest_moves_live_and_its_connections_stay", moves_live),
+    ("a_plan_moves_a_guest_and_then_changes_links", plan_moves),
+];
 
 fn main() -> ExitCode {
     harness(TESTS)
@@ -62,5 +69,40 @@ fn moves_live() -> Result<(), Box<dyn std::error::Error>> {
     assert!(worst < Duration::from_secs(20), "{worst:?} without service");
     echo.finish()?;
     scene.check_disk();
+    Ok(())
+}
+
+/// What `vadaptd` does with a decision: the guest moves through VMMP, and the overlay
+/// becomes what was decided, direct links included.
+fn plan_moves() -> Result<(), Box<dyn std::error::Error>> {
+    let mut scene = Scene::build(false)?;
+    let pings = Pings::start(&scene)?;
+    pings.wait_for_answers();
+    let (from, to) = ("h2".parse()?, "h3".parse()?);
+    let desired = scene.overlay(Shape::AllToAll, 2)?;
+    let a_move = Move { vm: GUEST.into(), mac: scene::MAC, from, to, reason: String::new() };
+    let decision = Decision {
+        moves: vec![a_move],
+        links: Vec::new(),
+        paths: Vec::new(),
+        desired: desired.clone(),
+        is_worthwhile: true,
+        gain: 1.0,
+        cost: 0.0,
+        growth_before: 1.0,
+        growth_after: 2.0,
+        reason: String::new(),
+    };
+    let mut client = scene.bed.client()?;
+    let mut mover = Vmmp::new(scene.target());
+    let executed = execute(&mut client, NETWORK, &decision, &mut mover, |_| {})?;
+    println!("the guest moved within {:?}, all of it took {:?}", executed.handover, executed.took);
+    scene.moved(2);
+    let heard = pings.answers();
+    common::wait("pings are answered over the new links", || pings.answers() > heard + 20);
+    let overlay = vnetd::client::Overlay::survey(&mut client)?;
+    let found = overlay.topology(NETWORK, &desired);
+    assert_eq!(found.rules, desired.rules);
+    assert_eq!(found.links.len(), desired.links.len());
     Ok(())
 }

@@ -23,13 +23,14 @@ use vmmpd::config::{
 use vmmpd::control::ProviderRequest;
 use vnet_core::generate::Overlay;
 use vnet_core::shape::Shape;
-use vnet_core::{Bandwidth, MacAddr};
+use vnet_core::{Bandwidth, MacAddr, Topology};
 use vnetd::client::{ApplyOptions, apply};
 
 use crate::common::{self, machine};
 
 pub(crate) const GUEST: &str = "web";
 pub(crate) const CLIENT: &str = "client";
+pub(crate) const MAC: MacAddr = MacAddr::local(0x77);
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 const DISK: usize = 32 << 20;
@@ -56,16 +57,23 @@ impl Scene {
         let folder = tempfile::Builder::new().prefix("vl").tempdir()?;
         let mut scene = Self { daemons: Vec::new(), bed, guest_address, folder, place: 1 };
         scene.start_daemons()?;
-        let mac = MacAddr::local(0x77);
-        scene.create_guest(mac, is_busy)?;
-        // The star of the overlay, with the guest where it is.
-        let mut vms = scene.bed.vms();
-        vms.push(vnet_core::generate::VmSpec { mac, host: HOSTS[1].parse()?, interface: GUEST.parse()? });
-        let mut overlay = Overlay::new(scene.bed.hosts(), vms, Shape::Star);
-        overlay.hub = Some(scene.bed.proxy().clone());
+        scene.create_guest(is_busy)?;
         let options = ApplyOptions { network: NETWORK, ..ApplyOptions::default() };
-        apply(&mut scene.bed.client()?, &overlay.generate()?, &options, |_| {})?;
+        apply(&mut scene.bed.client()?, &scene.overlay(Shape::Star, 1)?, &options, |_| {})?;
         Ok(scene)
+    }
+
+    /// The overlay of this shape with the guest at that host.
+    pub(crate) fn overlay(&self, shape: Shape, place: usize) -> Result<Topology, Box<dyn std::error::Error>> {
+        let mut vms = self.bed.vms();
+        vms.push(vnet_core::generate::VmSpec {
+            mac: MAC,
+            host: HOSTS[place].parse()?,
+            interface: GUEST.parse()?,
+        });
+        let mut overlay = Overlay::new(self.bed.hosts(), vms, shape);
+        overlay.hub = Some(self.bed.proxy().clone());
+        Ok(overlay.generate()?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -130,13 +138,13 @@ impl Scene {
         Ok(())
     }
 
-    fn create_guest(&self, mac: MacAddr, is_busy: bool) -> Result<(), Box<dyn std::error::Error>> {
+    fn create_guest(&self, is_busy: bool) -> Result<(), Box<dyn std::error::Error>> {
         let more = if is_busy { " dirty=32" } else { "" };
         let mtu = self.bed.lab().spec().vm_mtu;
         let config = VmConfig {
             boot: Guest::find()?.boot(Some(self.guest_address), &format!("vmtu={mtu} scribble=1{more}")),
             memory_bytes: 160 << 20,
-            nics: vec![NicConfig { mac, network: NETWORK, attachment: Attachment::Tap }],
+            nics: vec![NicConfig { mac: MAC, network: NETWORK, attachment: Attachment::Tap }],
             ..common::config(self.folder.path(), GUEST, SEED, DISK)
         };
         let target = Target { address: Address::Unix(self.path("h2.sock")), keys: None };
@@ -145,9 +153,12 @@ impl Scene {
         Ok(())
     }
 
+    pub(crate) fn target(&self) -> Target {
+        Target::local(self.path("agent.sock"))
+    }
+
     pub(crate) fn agent(&self) -> Agent {
-        let target = Target { address: Address::Unix(self.path("agent.sock")), keys: None };
-        Agent::connect(&target).expect("the agent runs")
+        Agent::connect(&self.target()).expect("the agent runs")
     }
 
     pub(crate) fn provider(&self, number: usize) -> PeerName {
