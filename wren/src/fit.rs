@@ -153,7 +153,8 @@ const MIN_STRETCHES: usize = 12;
 const LOAD: (f64, f64) = (0.5, 0.5);
 
 /// The largest share of bits that come faster than the bottleneck can deliver them.
-const MAX_HASTY: f64 = 0.1;
+/// A few stalls make no difference, since what comes after them is left out.
+const MAX_HASTY: f64 = 0.33;
 
 impl Line {
     /// How much longer a stretch took than it should have, in seconds.

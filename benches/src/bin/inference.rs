@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use vnet_core::control::{Body, Envelope, LinkSpec, Notice, TrafficEntry, TrafficReport, encode};
@@ -37,10 +38,10 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "64,10000")]
     pairs: Vec<u32>,
     /// How many rounds with and how many without
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     rounds: usize,
     /// The length of a round, in milliseconds
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 250)]
     length: u64,
     /// The length of a frame, in bytes
     #[arg(long, default_value_t = 1400)]
@@ -106,6 +107,7 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
         let planes = Pair::start()?;
         let mut daemon = Inference::default();
         let round = |daemon: Option<&mut Inference>| planes.round(pairs, options.frame, length, daemon);
+        planes.place()?;
         // The caches fill.
         round(None)?;
         round(Some(&mut daemon))?;
@@ -195,6 +197,19 @@ impl Pair {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(Self { from, to, sender, receiver: Mutex::new(receiver) })
+    }
+
+    /// Gives each worker a processor of its own: where the scheduler puts them makes
+    /// more difference than inference does.
+    fn place(&self) -> anyhow::Result<()> {
+        let processors = sched_getaffinity(None)?;
+        let mut free = (0..CpuSet::MAX_CPU).filter(|n| processors.is_set(*n)).cycle();
+        for worker in workers()? {
+            let mut own = CpuSet::new();
+            own.set(free.next().context("there is no processor")?);
+            sched_setaffinity(Some(worker), &own)?;
+        }
+        Ok(())
     }
 
     /// Sends for `length`: Gbit/s, and CPU seconds of this process for each gigabyte.
@@ -333,18 +348,28 @@ impl Inference {
     }
 }
 
+/// The workers of all data planes.
+fn workers() -> anyhow::Result<Vec<Pid>> {
+    let mut workers = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?;
+        // Other threads end while they are looked at.
+        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if name.trim() == "vnet-worker" {
+            let number = task.file_name().to_string_lossy().parse()?;
+            workers.extend(Pid::from_raw(number));
+        }
+    }
+    Ok(workers)
+}
+
 /// Processor time that the workers of all data planes have used, in seconds.
 fn worker_seconds() -> anyhow::Result<f64> {
     let mut nanoseconds = 0.0;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        // Other threads end while they are looked at.
-        let read = |file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-        if read("comm").trim() == "vnet-worker" {
-            let used = read("schedstat");
-            let used = used.split(' ').next().and_then(|first| first.parse::<f64>().ok());
-            nanoseconds += used.context("the kernel does not tell the processor time of threads")?;
-        }
+    for worker in workers()? {
+        let used = std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", worker.as_raw_nonzero()))?;
+        let used = used.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+        nanoseconds += used.context("the kernel does not tell the processor time of threads")?;
     }
     Ok(nanoseconds / 1e9)
 }

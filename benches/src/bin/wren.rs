@@ -56,7 +56,7 @@ struct Options {
     #[arg(long, default_value_t = 30)]
     window: u64,
     /// How many Mbit/s of paths are measured at the same time
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 1000)]
     together: u64,
     /// Keep the samples in this directory, beside what it has
     #[arg(long)]
