@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use rustix::thread::Pid;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use vnet_core::control::{Body, Envelope, LinkSpec, Notice, TrafficEntry, TrafficReport, encode};
@@ -107,7 +107,6 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
         let planes = Pair::start()?;
         let mut daemon = Inference::default();
         let round = |daemon: Option<&mut Inference>| planes.round(pairs, options.frame, length, daemon);
-        planes.place()?;
         // The caches fill.
         round(None)?;
         round(Some(&mut daemon))?;
@@ -197,19 +196,6 @@ impl Pair {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(Self { from, to, sender, receiver: Mutex::new(receiver) })
-    }
-
-    /// Gives each worker a processor of its own: where the scheduler puts them makes
-    /// more difference than inference does.
-    fn place(&self) -> anyhow::Result<()> {
-        let processors = sched_getaffinity(None)?;
-        let mut free = (0..CpuSet::MAX_CPU).filter(|n| processors.is_set(*n)).cycle();
-        for worker in workers()? {
-            let mut own = CpuSet::new();
-            own.set(free.next().context("there is no processor")?);
-            sched_setaffinity(Some(worker), &own)?;
-        }
-        Ok(())
     }
 
     /// Sends for `length`: Gbit/s, and CPU seconds of this process for each gigabyte.
@@ -308,7 +294,7 @@ impl Inference {
             if Instant::now() >= self.next_matrix {
                 let matrices = [from.traffic()?, to.traffic()?];
                 // As a daemon does: a large matrix less often.
-                self.next_matrix = Instant::now() + Duration::from_micros(50) * matrices[0].len() as u32;
+                self.next_matrix = Instant::now() + Duration::from_micros(80) * matrices[0].len() as u32;
                 for matrix in matrices {
                     self.report(matrix)?;
                 }

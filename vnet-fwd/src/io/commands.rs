@@ -185,10 +185,11 @@ impl Worker {
         // The kernel stamps by the time of day, which may be set at any time; what
         // has come since the last call was stamped by the present one but for a moment.
         let (now, time_of_day_ns) = both_clocks();
+        let arrivals = self.outlets.links.take_arrivals(now, time_of_day_ns);
         if let Some(udp) = &mut self.outlets.udp {
-            udp.stamp(true);
+            udp.stamp(!self.outlets.links.has_enough_arrivals());
         }
-        self.outlets.links.take_arrivals(now, time_of_day_ns)
+        arrivals
     }
 
     pub(crate) fn probe(&mut self, peer: &HostName, count: usize, bytes: usize) -> Result<(), PlaneError> {

@@ -38,11 +38,17 @@ const CAPACITY: usize = 1024;
 /// This many arrivals that no log has room for are enough to think of a pause.
 const MANY: u64 = 2048;
 
+/// For how many times of asking a pause goes on.
+const PAUSE: u32 = 9;
+
 /// What it takes to stamp an arrival is wasted on those that no log has room for.
+/// A fast link fills its log in a moment; then a sample now and then tells as much,
+/// and starting and ending to stamp has its price, too.
 #[derive(Debug, Default)]
 pub(super) struct Balance {
     kept: u64,
     wasted: u64,
+    pause: u32,
 }
 
 impl Balance {
@@ -51,9 +57,18 @@ impl Balance {
         *(if kept { &mut self.kept } else { &mut self.wasted }) += 1;
     }
 
-    /// Is next to nothing of what still comes kept?
+    /// Is next to nothing of what still comes kept, or is it the time of a pause?
     pub(super) fn is_wasteful(&self) -> bool {
-        self.wasted >= MANY && self.wasted >= self.kept
+        self.pause > 0 || self.wasted >= MANY && self.wasted >= self.kept
+    }
+
+    /// Somebody asks for what has come.
+    pub(super) fn begin_anew(&mut self) {
+        let pause = match self.pause {
+            0 if self.is_wasteful() => PAUSE,
+            pause => pause.saturating_sub(1),
+        };
+        *self = Self { pause, ..Self::default() };
     }
 }
 

@@ -181,7 +181,7 @@ impl LinkSet {
     }
 
     /// May the stamping of arrivals pause until [`LinkSet::take_arrivals`]? A fast
-    /// link has filled its log, and others hardly use theirs.
+    /// link has filled its log, and others hardly use theirs; or it did so a moment ago.
     #[inline]
     pub fn has_enough_arrivals(&self) -> bool {
         self.balance.is_wasteful()
@@ -191,7 +191,7 @@ impl LinkSet {
     /// left out. `arrived_ns` of [`LinkSet::arrived`] is by a clock that shows
     /// `arrivals_now_ns` at `now`.
     pub fn take_arrivals(&mut self, now: Instant, arrivals_now_ns: u64) -> Vec<Arrivals> {
-        self.balance = Balance::default();
+        self.balance.begin_anew();
         let shift = arrivals_now_ns.wrapping_sub(nanoseconds(self.shared.origin, now));
         let links = self.slots.iter_mut().flatten().map(|slot| &mut slot.link);
         links

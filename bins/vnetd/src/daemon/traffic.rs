@@ -18,9 +18,10 @@ use crate::reporter::Reporter;
 // Frames of any network may come in; a Proxy watches no more than this many.
 const MAX_NETWORKS: usize = 1024;
 
-/// How much later the matrix is looked at again for each of its pairs: a look at a
-/// thousand of them still comes 20 times a second.
-const READING: Duration = Duration::from_micros(50);
+/// How much later the matrix is looked at again for each of its pairs: a look at six
+/// hundred of them still comes 20 times a second, one at ten thousand does before a
+/// daemon passes for a silent one.
+const READING: Duration = Duration::from_micros(80);
 
 /// The local matrix on its way to the Proxy, and on the Proxy what came of all.
 #[derive(Debug)]
