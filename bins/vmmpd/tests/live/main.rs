@@ -2,7 +2,8 @@
 //! overlay joins, while a TCP stream and 100 pings a second into it go on.
 //!
 //! `VMMP_ROUND_TRIPS=N` makes N round trips in place of one, `VMMP_GUEST=idle` or `busy`
-//! (rewrites 32 MiB of memory all the time) chooses the guest. The figures are printed.
+//! (rewrites 32 MiB of memory all the time) chooses the guest. The figures are printed if
+//! the environment names the test, as the README says.
 
 #[path = "../common/mod.rs"]
 mod common;
