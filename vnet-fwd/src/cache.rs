@@ -3,8 +3,8 @@
 //! It is set-associative: a flow's hash names a set of eight places, and a small
 //! tag of the hash finds the flow among them. Every entry carries the epoch in
 //! which it was resolved; an entry of an earlier epoch counts as absent and is
-//! resolved again in place. So a change of rules costs nothing until a flow is
-//! next seen.
+//! looked at again in place. So a change of rules costs nothing until a flow is
+//! next seen, and little then if the change was about others.
 //!
 //! **Policy when full.** A new flow takes a free place of its set. If there is
 //! none and more than a quarter of the cache is in use, the cache doubles, up to
@@ -133,6 +133,24 @@ impl Cache {
             }
         }
         None
+    }
+
+    /// The place of a flow that was resolved in an earlier epoch, if its route is
+    /// `unchanged`, which is asked with the route and its epoch. It then counts as resolved
+    /// in `epoch`.
+    pub(crate) fn revive(
+        &mut self,
+        key: &FlowKey,
+        epoch: u64,
+        unchanged: impl FnOnce(&Route, u64) -> bool,
+    ) -> Option<usize> {
+        let (set, _) = self.place(key.hash());
+        let places = set * WAYS..(set + 1) * WAYS;
+        let at = places.into_iter().find(|at| self.entries[*at].as_ref().is_some_and(|e| e.key == *key))?;
+        let entry = self.entries[at].as_mut().filter(|entry| unchanged(&entry.route, entry.epoch))?;
+        self.tick += 1;
+        (entry.epoch, entry.used) = (epoch, self.tick);
+        Some(at)
     }
 
     /// Counts frames at a place that [`Cache::find`] or [`Cache::insert`] gave.

@@ -1,6 +1,8 @@
 //! The forwarding engine: a frame and where it came in go in, its outputs come
 //! out, and everything is counted.
 
+use std::sync::Arc;
+
 use vnet_core::control::TrafficEntry;
 use vnet_core::encap::Header;
 use vnet_core::{Action, Frame, InterfaceName, LinkId, MacAddr, NetworkId, RuleVersion};
@@ -9,7 +11,7 @@ use crate::cache::{Cache, Entry, FlowKey, Route};
 use crate::port::{PortId, Ports};
 use crate::publish::Reader;
 use crate::stats::{DropReason, Drops};
-use crate::table::RuleTable;
+use crate::table::{RuleSet, RuleTable};
 use crate::traffic::{PairCounts, TrafficTable, Untracked};
 
 /// What the engine needs to know of a frame.
@@ -61,6 +63,8 @@ pub struct Forwarder {
     ports: Ports,
     /// Counts changes of rules and ports; stamps cache entries.
     epoch: u64,
+    /// The epoch in which ports changed last.
+    ports_since: u64,
     cache: Cache,
     hop_limit: u8,
     drops: Drops,
@@ -83,6 +87,7 @@ impl Forwarder {
             rules,
             ports: Ports::default(),
             epoch: 0,
+            ports_since: 0,
             cache: Cache::new(cache_capacity),
             hop_limit,
             drops: Drops::default(),
@@ -92,20 +97,25 @@ impl Forwarder {
 
     /// Adds an interface, or changes the network of the one of that name.
     pub fn add_interface(&mut self, name: InterfaceName, network: NetworkId) -> PortId {
-        self.epoch += 1;
+        self.ports_change();
         self.ports.add_interface(name, network)
     }
 
     /// Adds a link; one that exists keeps its id.
     pub fn add_link(&mut self, link: LinkId) -> PortId {
-        self.epoch += 1;
+        self.ports_change();
         self.ports.add_link(link)
     }
 
     /// Forgets a port. Its id may be given to a later one.
     pub fn remove_port(&mut self, port: PortId) {
-        self.epoch += 1;
+        self.ports_change();
         self.ports.remove(port);
+    }
+
+    fn ports_change(&mut self) {
+        self.epoch += 1;
+        self.ports_since = self.epoch;
     }
 
     /// Takes the newest rules. To be called before each batch of frames, or after
@@ -221,6 +231,21 @@ impl Forwarder {
     /// The path of a frame whose flow is not in the cache.
     #[cold]
     fn resolve(&mut self, key: FlowKey) -> usize {
+        // Of rules that change by the thousand, few are about a given flow.
+        let (table, ports_since) = (self.rules.get(), self.ports_since);
+        let unchanged = |route: &Route, resolved: u64| {
+            let version = key.version.unwrap_or_else(|| table.current(key.network));
+            let same = |set: &RuleSet| {
+                let rules = set.lookup(key.source, key.destination);
+                rules.map(Arc::as_ptr).eq(route.rules.iter().map(Arc::as_ptr))
+            };
+            resolved >= ports_since
+                && route.version == version
+                && table.rule_set(key.network, version).map_or(route.rules.is_empty(), same)
+        };
+        if let Some(at) = self.cache.revive(&key, self.epoch, unchanged) {
+            return at;
+        }
         let route = self.route(&key);
         let traffic = &mut self.traffic;
         self.cache.insert(key, self.epoch, route, |entry| give_counts(entry, traffic))

@@ -24,8 +24,8 @@
 //! ```
 //!
 //! [`io`] puts that to work: a [`DataPlane`] is a thread that forwards between
-//! TAP devices, packet sockets, in-memory [`channel`]s, ports of your own (see
-//! [`Port`]), and links over UDP and TCP.
+//! TAP devices, packet sockets, in-memory [`channel`]s, the sockets of QEMU guests
+//! ([`StreamPort`]), ports of your own (see [`Port`]), and links over UDP and TCP.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -58,7 +58,7 @@ pub use book::{RuleBook, RuleError};
 pub use engine::{Forwarder, FrameInfo, Ingress, Label};
 pub use io::{
     DataPlane, DataPlaneConfig, Encryption, Event, InterfaceMtu, KeyFileError, LinkChange, OffloadSwitches,
-    PlaneError, Port, StartError, channel,
+    PlaneError, Port, StartError, StreamPort, channel,
 };
 pub use link::LinkTiming;
 pub use port::PortId;

@@ -106,6 +106,33 @@ fn a_cached_flow_is_forwarded_without_an_allocation() {
     assert_eq!(outputs, 100 * (u64::from(FLOWS) + u64::from(FLOWS / 2) * 13));
 }
 
+#[test]
+fn rules_that_change_for_others_cost_a_cached_flow_no_allocation() {
+    let (mut book, mut forwarder, ports) = engine();
+    for _ in 0..3 {
+        forward_all(&mut forwarder, ports);
+    }
+    let mut expected = forward_all(&mut forwarder, ports);
+    let rule = |n| Rule {
+        source: Source::Any,
+        destination: Destination::Exact(MacAddr::local(n)),
+        action: Action::Interface(InterfaceName::new("vm").unwrap()),
+    };
+    for n in 0..10 {
+        book.add(NET, rule(FLOWS + n)).unwrap();
+        forwarder.flush_counts();
+        let before = ALLOCATIONS.get();
+        assert_eq!(forward_all(&mut forwarder, ports), expected);
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+    }
+    // And those that are about it apply at once: one more output on the way from either side.
+    book.add(NET, rule(1)).unwrap();
+    expected += 2;
+    assert_eq!(forward_all(&mut forwarder, ports), expected);
+    assert!(book.delete(NET, &rule(1)));
+    assert_eq!(forward_all(&mut forwarder, ports), expected - 2);
+}
+
 /// Two ends that have agreed on keys.
 fn guards(now: Instant) -> ([Guard; 2], [PeerId; 2]) {
     let keys = [1, 2].map(|n| PrivateKey::from_bytes([n; 32]));

@@ -17,6 +17,7 @@ pub mod plane;
 pub mod port;
 mod queue;
 mod report;
+pub mod stream;
 mod sys;
 mod tap;
 mod tcp;
@@ -31,3 +32,4 @@ pub use config::{
 pub use keys::KeyFileError;
 pub use plane::DataPlane;
 pub use port::Port;
+pub use stream::StreamPort;

@@ -22,7 +22,10 @@ pub(crate) enum Wire {
     Offloading,
     /// Packets of at most 1500 bytes.
     MtuSized,
-    /// The same, of which one in a thousand is lost, and which take 10 ms.
+    /// The same, which the device that they arrive at puts together (GRO), as the
+    /// drivers of network cards do.
+    MtuSizedGro,
+    /// Packets of at most 1500 bytes, of which one in a thousand is lost, and which take 10 ms.
     LossyThousandth,
     /// Of which one in a hundred is lost.
     LossyHundredth,
@@ -30,8 +33,8 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Offloading, Self::MtuSized, Self::LossyThousandth, Self::LossyHundredth];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Offloading, Self::MtuSized, Self::MtuSizedGro, Self::LossyThousandth, Self::LossyHundredth];
 
     /// Does it lose packets?
     pub(crate) fn is_lossy(self) -> bool {
@@ -40,7 +43,7 @@ impl Wire {
 
     fn loss(self) -> f64 {
         match self {
-            Self::Offloading | Self::MtuSized => 0.0,
+            Self::Offloading | Self::MtuSized | Self::MtuSizedGro => 0.0,
             Self::LossyThousandth => 0.001,
             Self::LossyHundredth => 0.01,
         }
@@ -52,6 +55,7 @@ impl std::fmt::Display for Wire {
         f.write_str(match self {
             Self::Offloading => "offloading",
             Self::MtuSized => "MTU-sized packets",
+            Self::MtuSizedGro => "MTU-sized packets, put together where they arrive",
             Self::LossyThousandth => "MTU-sized packets, 20 ms round trip, 0.1 % lost",
             Self::LossyHundredth => "MTU-sized packets, 20 ms round trip, 1 % lost",
         })
@@ -88,9 +92,9 @@ impl Lab {
             lab.ip(n, &["link", "set", "lo", "up"])?;
             lab.wait_up(n, WIRE, 1500)?;
             lab.ip(n, &["addr", "add", &format!("{address}/24"), "dev", WIRE])?;
-            if wire == Wire::MtuSized {
-                let off =
-                    ["-K", WIRE, "tso", "off", "gso", "off", "gro", "off", "tx-udp-segmentation", "off"];
+            if matches!(wire, Wire::MtuSized | Wire::MtuSizedGro) {
+                let gro = if wire == Wire::MtuSizedGro { "on" } else { "off" };
+                let off = ["-K", WIRE, "tso", "off", "gso", "off", "gro", gro, "tx-udp-segmentation", "off"];
                 run(lab.command(n, Path::new("ethtool")).args(off))?;
             }
         }

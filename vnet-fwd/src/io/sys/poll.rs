@@ -66,6 +66,13 @@ pub(crate) struct Epoll {
     fd: OwnedFd,
 }
 
+/// Itself readable while something that it watches is ready.
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Epoll {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: epoll_create1 takes no pointers.
