@@ -40,7 +40,7 @@ const STEPS: usize = 300;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn upper_bound(problem: &Problem, objective: &dyn Objective, run: &mut Run<'_>) -> Option<f64> {
-    if !objective.is_monotone() {
+    if !objective.is_monotone() || problem.graph().node_count() == 0 {
         return None;
     }
     let fixed = Fixed::new(problem, objective);
@@ -291,7 +291,7 @@ fn star(pairs: &Pairs<'_>, vm: usize, host: usize) -> f64 {
 }
 
 /// The most gain that fits into `room` if things could be cut.
-fn fractional_knapsack(things: &mut [(f64, [f64; 2])], kind: usize, mut room: f64) -> f64 {
+pub(crate) fn fractional_knapsack(things: &mut [(f64, [f64; 2])], kind: usize, mut room: f64) -> f64 {
     let density = |thing: &(f64, [f64; 2])| thing.0 / thing.1[kind].max(1e-12);
     things.sort_by(|x, y| density(y).total_cmp(&density(x)));
     let mut gain = 0.0;

@@ -69,8 +69,13 @@ impl Finder {
         let (start, end) = state.ends(demand);
         let widest = |edges: &[u32]| edges.iter().map(|e| net.residual(*e, &state.load)).fold(0.0, f64::max);
         let most = widest(net.edges_from(start)).min(widest(net.edges_to(end))) - bandwidth;
+        // Only what is better than the present path is of interest, which prunes most of the graph.
+        if let Some(worth) = self.worth_of(state, demand) {
+            best = Some((worth, state.path[demand as usize].clone()));
+        }
         for _ in 0..Self::LEVELS {
-            let Some((price, path)) = self.cheapest(state, demand, level, bound) else { break };
+            let dearest = best.as_ref().map_or(f64::INFINITY, |(worth, _)| most - worth);
+            let Some((price, path)) = self.cheapest(state, demand, level, bound, dearest) else { break };
             let width = path.iter().map(|e| net.residual(*e, &state.load)).fold(f64::INFINITY, f64::min);
             let worth = width - bandwidth - price;
             if best.as_ref().is_none_or(|(most, _)| worth > *most) {
@@ -90,20 +95,45 @@ impl Finder {
         best.map(|(_, path)| path)
     }
 
-    /// The cheapest path that leaves more than `level` and keeps the latency bound.
+    /// The balance of the path that the demand has, if that would do.
+    fn worth_of(&mut self, state: &State<'_>, demand: u32) -> Option<f64> {
+        let (fixed, net) = (state.fixed, &state.fixed.net);
+        let path = &state.path[demand as usize];
+        let bandwidth = fixed.bandwidth[demand as usize];
+        let (start, end) = state.ends(demand);
+        let leads = |edges: &[u32]| match (edges.first(), edges.last()) {
+            (Some(first), Some(last)) => net.from[*first as usize] == start && net.to[*last as usize] == end,
+            _ => false,
+        };
+        if !leads(path) {
+            return None;
+        }
+        let (mut width, mut latency, mut price) = (f64::INFINITY, 0.0, 0.0);
+        for edge in path {
+            width = width.min(net.residual(*edge, &state.load));
+            latency += net.latency[*edge as usize];
+            price += self.price_of(state, *edge, bandwidth);
+        }
+        let fits = width >= bandwidth && latency <= fixed.latency_bound[demand as usize];
+        fits.then_some(width - bandwidth - price)
+    }
+
+    /// The cheapest path that leaves more than `level` and keeps the latency bound; none that costs
+    /// `dearest` or more is of interest.
     fn cheapest(
         &mut self,
         state: &State<'_>,
         demand: u32,
         level: f64,
         latency_bound: f64,
+        dearest: f64,
     ) -> Option<(f64, Vec<u32>)> {
-        let found = self.dijkstra(state, demand, level, 0.0)?;
+        let found = self.dijkstra(state, demand, level, 0.0, dearest)?;
         if found.2 <= latency_bound {
             return Some((found.0, found.1));
         }
         // Too slow: raise the weight of latency (a Lagrangean multiplier) until it fits.
-        let fastest = self.dijkstra(state, demand, level, 1e9)?;
+        let fastest = self.dijkstra(state, demand, level, 1e9, f64::INFINITY)?;
         if fastest.2 > latency_bound {
             return None;
         }
@@ -111,7 +141,7 @@ impl Finder {
         let (mut low, mut high) = (0.0, (best.0 - found.0 + 1.0) / (found.2 - best.2).max(1e-6));
         for _ in 0..5 {
             let middle = 0.5 * (low + high);
-            let Some(found) = self.dijkstra(state, demand, level, middle) else { break };
+            let Some(found) = self.dijkstra(state, demand, level, middle, f64::INFINITY) else { break };
             if found.2 <= latency_bound {
                 if found.0 < best.0 {
                     best = found;
@@ -124,13 +154,15 @@ impl Finder {
         Some((best.0, best.1))
     }
 
-    /// Price, edges and latency of the path with the least price plus `weight` times latency.
+    /// Price, edges and latency of the path with the least price plus `weight` times latency, if that
+    /// sum is no more than `dearest`.
     fn dijkstra(
         &mut self,
         state: &State<'_>,
         demand: u32,
         level: f64,
         weight: f64,
+        dearest: f64,
     ) -> Option<(f64, Vec<u32>, f64)> {
         let net = &state.fixed.net;
         let bandwidth = state.fixed.bandwidth[demand as usize];
@@ -159,6 +191,9 @@ impl Finder {
                 }
                 let price = self.price_of(state, *edge, bandwidth);
                 let cost = so_far + price + toll + weight * net.latency[*edge as usize];
+                if cost > dearest {
+                    continue;
+                }
                 self.reach(net.to[*edge as usize], cost, *edge, toll, &hops);
             }
         }
@@ -206,7 +241,7 @@ impl Finder {
 }
 
 /// Hops from every host to `end`; `u16::MAX` where there is no path.
-fn hops_to(net: &Network, end: u32) -> Box<[u16]> {
+pub(crate) fn hops_to(net: &Network, end: u32) -> Box<[u16]> {
     let mut hops = vec![u16::MAX; net.hosts].into_boxed_slice();
     hops[end as usize] = 0;
     let mut waiting = VecDeque::from([end]);

@@ -60,6 +60,13 @@ pub trait Objective: Sync {
         Sense::Maximise
     }
 
+    /// By how much the value of `demand` grows with each Mbit/s of residual, where that is the same
+    /// whatever the service is. `None`, the default: not so, or not known. Searches are much faster
+    /// where it is.
+    fn residual_weight(&self, _demand: &Demand) -> Option<f64> {
+        None
+    }
+
     /// Whether the value never gets worse when the residual grows, the latency shrinks and
     /// the hops get fewer. Bounds are only proven for such objectives.
     fn is_monotone(&self) -> bool {
@@ -79,6 +86,10 @@ impl Objective for ResidualBandwidth {
 
     fn value(&self, _demand: &Demand, service: Service) -> f64 {
         service.residual
+    }
+
+    fn residual_weight(&self, _demand: &Demand) -> Option<f64> {
+        Some(1.0)
     }
 
     fn is_monotone(&self) -> bool {
@@ -119,6 +130,10 @@ impl Objective for SingleHop {
         service.hops.saturating_sub(1) as f64
     }
 
+    fn residual_weight(&self, _demand: &Demand) -> Option<f64> {
+        Some(0.0)
+    }
+
     fn sense(&self) -> Sense {
         Sense::Minimise
     }
@@ -149,6 +164,10 @@ impl Objective for ResidualAndLatency {
 
     fn value(&self, _demand: &Demand, service: Service) -> f64 {
         service.residual + self.reward / (1.0 + service.latency / 1000.0)
+    }
+
+    fn residual_weight(&self, _demand: &Demand) -> Option<f64> {
+        Some(1.0)
     }
 
     fn is_monotone(&self) -> bool {

@@ -33,6 +33,11 @@ impl Pool {
         Self { paths: HashMap::new(), edges: 0, toll: bandwidth }
     }
 
+    /// Whether the pool starts with all paths that may be good.
+    pub(crate) fn is_complete(&self, net: &Network) -> bool {
+        net.hosts <= TINY
+    }
+
     /// The paths between two different hosts, the most promising first.
     pub(crate) fn paths(&mut self, net: &Network, a: u32, b: u32) -> &[Box<[u32]>] {
         if net.hosts <= TINY && !self.paths.contains_key(&(a, b)) {

@@ -4,9 +4,12 @@
 //! *committed* or *discarded*. States may be infeasible; what is broken is charged a graded
 //! penalty, so that a search finds its way back.
 
-use crate::fixed::{Fixed, TOLERANCE};
+mod judge;
+mod outlook;
+
+use crate::fixed::Fixed;
 use crate::network::NONE;
-use crate::objective::{Objective, Service};
+use crate::objective::{Objective, Sense, Service};
 use crate::problem::HostId;
 use crate::routes::{Query, Routes};
 use crate::solution::{Path, Solution};
@@ -18,6 +21,8 @@ struct Served {
     latency: f64,
     /// The value to maximise, penalties included.
     value: f64,
+    /// The resource with least left; [`NONE`] on one host.
+    at: u32,
     broken: bool,
 }
 
@@ -65,9 +70,15 @@ pub(crate) struct State<'f> {
     /// Where marked demands stand in `trial.served`; [`NONE`] when judged by the whole path.
     slot: Vec<u32>,
     spare: Vec<Vec<u32>>,
+    /// What a Mbit/s of residual is worth to each demand, where that is always the same.
+    weight: Option<Vec<f64>>,
+    /// What a Mbit/s more of each resource would be worth at most: the weights of those held back there.
+    held: Vec<f64>,
+    glance: u32,
+    glanced: Vec<u32>,
 }
 
-const UNSERVED: Served = Served { residual: 0.0, latency: 0.0, value: 0.0, broken: false };
+const UNSERVED: Served = Served { residual: 0.0, latency: 0.0, value: 0.0, at: NONE, broken: false };
 
 impl<'f> State<'f> {
     /// A state in which no VM is placed.
@@ -93,6 +104,10 @@ impl<'f> State<'f> {
             demand_mark: vec![0; demands],
             slot: vec![NONE; demands],
             spare: Vec::new(),
+            weight: weights(fixed, objective),
+            held: vec![0.0; resources],
+            glance: 0,
+            glanced: vec![0; resources],
         }
     }
 
@@ -125,10 +140,17 @@ impl<'f> State<'f> {
         let vms = (0..).zip(&self.host);
         self.total -= vms.map(|(vm, host)| self.fixed.distance_from_home(vm, *host)).sum::<f64>();
         self.broken = 0;
+        self.held.fill(0.0);
         for demand in 0..paths.len() {
-            self.served[demand] = self.judge(demand as u32, &self.path[demand], &self.host);
-            self.total += self.served[demand].value;
-            self.broken += usize::from(self.served[demand].broken);
+            let served = self.judge(demand as u32, &self.path[demand], &self.host);
+            self.served[demand] = served;
+            self.total += served.value;
+            self.broken += usize::from(served.broken);
+            if let Some(weight) = &self.weight
+                && served.at != NONE
+            {
+                self.held[served.at as usize] += weight[demand];
+            }
         }
     }
 
@@ -161,6 +183,11 @@ impl<'f> State<'f> {
         self.fixed.host_penalty(host, self.used[host as usize]) > 0.0
     }
 
+    /// What is left of a resource; negative: too much is on it.
+    pub(crate) fn left(&self, resource: u32) -> f64 {
+        self.fixed.net.capacity[resource as usize] - self.load[resource as usize]
+    }
+
     /// Whether `host` has room for `vm` besides those that it has.
     pub(crate) fn has_room(&self, host: u32, vm: u32) -> bool {
         let (used, need) = (self.used[host as usize], self.fixed.need[vm as usize]);
@@ -176,11 +203,6 @@ impl<'f> State<'f> {
     /// Whether `demand` lacks bandwidth, latency or a path.
     pub(crate) fn is_broken(&self, demand: u32) -> bool {
         self.served[demand as usize].broken
-    }
-
-    /// What `demand` is worth now, its penalty included.
-    pub(crate) fn worth(&self, demand: u32) -> f64 {
-        self.served[demand as usize].value
     }
 
     /// The residual bottleneck bandwidth of `demand`.
@@ -243,44 +265,6 @@ impl<'f> State<'f> {
         delta
     }
 
-    /// What moving VMs could change at best: cheap, and hardly ever less than
-    /// [`try_shift`](Self::try_shift) then finds. For monotone objectives only.
-    pub(crate) fn outlook(&mut self, shifts: &[(u32, u32)], routes: &mut Routes) -> f64 {
-        let fixed = self.fixed;
-        let host_of = |vm: u32, host: &[u32]| {
-            shifts.iter().find(|(moved, _)| *moved == vm).map_or(host[vm as usize], |(_, to)| *to)
-        };
-        let mut outlook = 0.0;
-        for (vm, target) in shifts {
-            let now = self.host[*vm as usize];
-            outlook += fixed.distance_from_home(*vm, now) - fixed.distance_from_home(*vm, *target);
-            for demand in &fixed.demands_of[*vm as usize] {
-                let index = *demand as usize;
-                let (from, to) = (fixed.from[index], fixed.to[index]);
-                let (a, b) = (host_of(from, &self.host), host_of(to, &self.host));
-                if a == NONE || b == NONE {
-                    continue;
-                }
-                let bandwidth = fixed.bandwidth[index];
-                let (width, penalty) = if a == b {
-                    (fixed.net.internal[a as usize], 2.0 * fixed.unit)
-                } else {
-                    let anchor = if from == *vm { b } else { a };
-                    (routes.widest(&fixed.net, a, b, anchor) - bandwidth, 0.5 * fixed.unit)
-                };
-                let service = Service { residual: width.max(0.0), latency: 0.0, hops: usize::from(a != b) };
-                let mut value = self.objective.gain(&fixed.problem.demands()[index], service);
-                if width < 0.0 {
-                    value -= penalty;
-                }
-                // What others may gain on the path that is left: the bandwidth, for a few users per hop.
-                let freed = 2.0 * bandwidth * self.path[index].len() as f64;
-                outlook += value - self.served[index].value + freed;
-            }
-        }
-        outlook
-    }
-
     /// Tries other paths for some demands; returns the change of the value.
     pub(crate) fn try_paths(&mut self, paths: &mut Vec<(u32, Vec<u32>)>) -> f64 {
         self.begin();
@@ -327,6 +311,17 @@ impl<'f> State<'f> {
         }
         for (demand, served) in self.trial.served.drain(..) {
             let before = std::mem::replace(&mut self.served[demand as usize], served);
+            if let Some(weight) = &self.weight
+                && before.at != served.at
+            {
+                let weight = weight[demand as usize];
+                if before.at != NONE {
+                    self.held[before.at as usize] -= weight;
+                }
+                if served.at != NONE {
+                    self.held[served.at as usize] += weight;
+                }
+            }
             self.broken += usize::from(served.broken);
             self.broken -= usize::from(before.broken);
         }
@@ -448,114 +443,14 @@ impl<'f> State<'f> {
         }
         self.trial.paths.push(path);
     }
+}
 
-    /// Judges anew whoever is touched by the changed loads; returns the change of the value.
-    fn settle(&mut self) -> f64 {
-        let mut delta = 0.0;
-        let (mut fresh, moved) = (std::mem::take(&mut self.trial.served), &self.trial.moved);
-        for (demand, path) in moved.iter().zip(&self.trial.paths) {
-            self.slot[*demand as usize] = NONE;
-            let served = self.judge(*demand, path, &self.host);
-            delta += served.value - self.served[*demand as usize].value;
-            fresh.push((*demand, served));
-        }
-        // Where room grew, whoever was held back there is judged by its whole path.
-        for (resource, before) in &self.trial.loads {
-            let capacity = self.fixed.net.capacity[*resource as usize];
-            let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
-            if new - old <= TOLERANCE * capacity {
-                continue;
-            }
-            for user in &self.users[*resource as usize] {
-                let index = *user as usize;
-                if old > self.served[index].residual + TOLERANCE * capacity
-                    || self.demand_mark[index] == self.epoch
-                {
-                    continue;
-                }
-                self.demand_mark[index] = self.epoch;
-                self.slot[index] = NONE;
-                let served = self.judge(*user, &self.path[index], &self.host);
-                delta += served.value - self.served[index].value;
-                fresh.push((*user, served));
-            }
-        }
-        // Where it shrank, that alone is the new limit of whoever had more.
-        for (resource, before) in &self.trial.loads {
-            let capacity = self.fixed.net.capacity[*resource as usize];
-            let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
-            if old - new <= TOLERANCE * capacity {
-                continue;
-            }
-            for user in &self.users[*resource as usize] {
-                let index = *user as usize;
-                let seen = self.demand_mark[index] == self.epoch;
-                if seen && self.slot[index] == NONE {
-                    continue;
-                }
-                let now = if seen { fresh[self.slot[index] as usize].1 } else { self.served[index] };
-                if new >= now.residual {
-                    continue;
-                }
-                let served = self.rate(*user, new, now.latency, self.path[index].len(), capacity);
-                delta += served.value - now.value;
-                if seen {
-                    fresh[self.slot[index] as usize].1 = served;
-                } else {
-                    self.demand_mark[index] = self.epoch;
-                    self.slot[index] = fresh.len() as u32;
-                    fresh.push((*user, served));
-                }
-            }
-        }
-        self.trial.served = fresh;
-        delta
-    }
-
-    fn judge(&self, demand: u32, path: &[u32], hosts: &[u32]) -> Served {
-        let (fixed, net) = (self.fixed, &self.fixed.net);
-        let from = hosts[fixed.from[demand as usize] as usize];
-        let to = hosts[fixed.to[demand as usize] as usize];
-        if from == NONE || to == NONE {
-            return UNSERVED;
-        }
-        let unit = fixed.unit;
-        let (mut residual, mut latency) = (f64::INFINITY, 0.0);
-        if from == to {
-            residual = net.internal[from as usize];
-            if residual < 0.0 {
-                return Served { residual: 0.0, latency, value: -2.0 * unit, broken: true };
-            }
-        } else if path.is_empty() {
-            return Served { residual: 0.0, latency, value: -4.0 * unit, broken: true };
-        }
-        let mut scale = 1.0f64;
-        for edge in path {
-            latency += net.latency[*edge as usize];
-            let left = net.residual(*edge, &self.load);
-            if left < residual {
-                residual = left;
-                scale = net.capacity[*edge as usize];
-            }
-        }
-        self.rate(demand, residual, latency, path.len(), scale)
-    }
-
-    /// What a demand is worth that has a path; `scale` is the capacity of its bottleneck.
-    fn rate(&self, demand: u32, residual: f64, latency: f64, hops: usize, scale: f64) -> Served {
-        let (fixed, unit) = (self.fixed, self.fixed.unit);
-        let mut penalty = 0.0;
-        if residual < -TOLERANCE * scale.max(1.0) {
-            penalty += unit * (0.5 - residual / fixed.mean_bandwidth);
-        }
-        let bound = fixed.latency_bound[demand as usize];
-        if latency > bound * (1.0 + TOLERANCE) {
-            penalty += unit * (1.0 + (latency / bound.max(1e-9) - 1.0).min(10.0));
-        }
-        let service = Service { residual: residual.max(0.0), latency, hops };
-        let value = self.objective.gain(&fixed.problem.demands()[demand as usize], service) - penalty;
-        Served { residual, latency, value, broken: penalty > 0.0 }
-    }
+/// What a Mbit/s of residual is worth to each demand (to maximise), if that is known and nowhere less than 0.
+fn weights(fixed: &Fixed<'_>, objective: &dyn Objective) -> Option<Vec<f64>> {
+    let sign = if objective.sense() == Sense::Maximise { 1.0 } else { -1.0 };
+    let weight = |demand| objective.residual_weight(demand).map(|weight| sign * weight);
+    let weights: Option<Vec<f64>> = fixed.problem.demands().iter().map(weight).collect();
+    weights.filter(|weights| objective.is_monotone() && weights.iter().all(|weight| *weight >= 0.0))
 }
 
 #[cfg(test)]

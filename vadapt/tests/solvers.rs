@@ -172,12 +172,12 @@ fn brute_force(problem: &Problem) -> Option<f64> {
 
 #[test]
 fn exact_agrees_with_brute_force() {
-    for seed in 0..12u64 {
+    for seed in 0..24u64 {
         let network = SHAPES[seed as usize % 4];
-        let (internal, load) = (seed % 2 == 0, if seed % 3 == 0 { 0.4 } else { 0.1 });
-        let application = ApplicationShape::Bus;
-        let what =
-            Generate { hosts: 4, vms: 3, network, application, internal, load, seed, ..Generate::default() };
+        let (internal, load) = (seed % 2 == 0, [0.4, 0.1, 0.8][seed as usize % 3]);
+        let (application, latency_bounds) = (ApplicationShape::Bus, seed % 5 > 2);
+        let base = Generate { hosts: 4, vms: 3, network, application, seed, ..Generate::default() };
+        let what = Generate { internal, load, latency_bounds, ..base };
         let problem = what.problem().unwrap();
         let best = brute_force(&problem);
         match solve(&Exact, &problem, &ResidualBandwidth, 10_000) {

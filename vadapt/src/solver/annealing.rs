@@ -13,7 +13,7 @@ use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::greedy::map_papers;
-use crate::solver::{SolveError, Solver, checked};
+use crate::solver::{SolveError, Solver, checked, has_hosts};
 use crate::state::State;
 
 /// Plain annealing, started from the papers' greedy mapping: the baseline to be ahead of.
@@ -49,6 +49,7 @@ impl Solver for Annealing {
         objective: &dyn Objective,
         run: &mut Run<'_>,
     ) -> Result<Solution, SolveError> {
+        has_hosts(problem)?;
         let fixed = Fixed::new(problem, objective);
         let mut state = State::empty(&fixed, objective);
         let mut routes = Routes::new(&fixed.net, fixed.has_latency_bounds);

@@ -23,7 +23,7 @@ use crate::problem::{HostId, Problem};
 use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
-use crate::solver::{SolveError, Solver, checked};
+use crate::solver::{SolveError, Solver, checked, has_hosts};
 use crate::state::State;
 
 /// Which greedy mapping.
@@ -92,6 +92,7 @@ impl Solver for GreedyMapping {
         objective: &dyn Objective,
         _run: &mut Run<'_>,
     ) -> Result<Solution, SolveError> {
+        has_hosts(problem)?;
         let fixed = Fixed::new(problem, objective);
         let mut state = State::empty(&fixed, objective);
         let mut routes = Routes::new(&fixed.net, fixed.has_latency_bounds);

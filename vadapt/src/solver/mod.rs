@@ -34,7 +34,7 @@ pub enum SolveError {
     /// No solution exists.
     #[error("there is no solution: {reason}")]
     Infeasible {
-        /// Why, as a sentence.
+        /// Why, as a sentence, with the constraint that the best attempt breaks first.
         reason: String,
     },
     /// The solver can't handle this kind of problem.
@@ -67,6 +67,14 @@ pub trait Solver: Sync {
         objective: &dyn Objective,
         run: &mut Run<'_>,
     ) -> Result<Solution, SolveError>;
+}
+
+/// That there is at least one host, if there are VMs.
+pub(crate) fn has_hosts(problem: &Problem) -> Result<(), SolveError> {
+    if problem.graph().node_count() == 0 && !problem.vms().is_empty() {
+        return Err(SolveError::Infeasible { reason: "there are VMs but no hosts".into() });
+    }
+    Ok(())
 }
 
 /// Hands `solution` on if it is feasible.

@@ -66,6 +66,12 @@ fn assert_consistent(state: &State<'_>) {
             users
         };
         assert_eq!(sorted(&state.users[resource]), sorted(&fresh.users[resource]));
+        // Of several bottlenecks alike any may be noted; what is held by all together is the same.
+    }
+    let sum = |held: &[f64]| held.iter().sum::<f64>();
+    assert!(close(sum(&state.held), sum(&fresh.held)));
+    for (demand, served) in state.served.iter().enumerate().filter(|(_, served)| served.at != NONE) {
+        assert!(close(state.left(served.at), served.residual), "demand {demand}: {served:?}");
     }
     for demand in 0..fresh.served.len() {
         let (kept, anew) = (state.served[demand], fresh.served[demand]);
@@ -87,7 +93,10 @@ fn one_move(
         if a != b
             && let Some(path) = finder.best_path(state, demand)
         {
-            return state.try_paths(&mut vec![(demand, path)]);
+            let outlook = state.path_outlook(demand, &path);
+            let delta = state.try_paths(&mut vec![(demand, path)]);
+            assert!(outlook >= delta - 1e-9 * state.value().abs().max(1.0), "{outlook} < {delta}");
+            return delta;
         }
     }
     let count = rng.random_range(1..4);

@@ -3,7 +3,11 @@
 
 mod construct;
 mod draft;
+mod missing;
+mod repair;
+mod reroute;
 mod walk;
+mod whole;
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -17,7 +21,7 @@ use crate::routes::Routes;
 use crate::run::Run;
 use crate::solution::Solution;
 use crate::solver::routing::{improve_routes, mend_routes};
-use crate::solver::{SolveError, Solver, checked};
+use crate::solver::{SolveError, Solver, checked, exact, has_hosts};
 use crate::state::State;
 
 use draft::Draft;
@@ -37,6 +41,9 @@ use walk::Schedule;
 /// 4. With up to 30 VMs to place: the best mappings met are routed anew, in rounds of successive
 ///    halving.
 /// 5. A last pass of reroutes.
+///
+/// With up to 10 hosts and 10 VMs, half of the time goes to that, then the branch and bound of
+/// [`Exact`](crate::Exact) tries to prove that nothing is better, which ends the run early.
 ///
 /// Capacities of edges and hosts and latency bounds may be broken on the way, at a graded
 /// penalty. `O(H + E)` memory besides trees of routes and paths met, which are capped. No guarantee; combine
@@ -73,17 +80,28 @@ impl Solver for Search {
         objective: &dyn Objective,
         run: &mut Run<'_>,
     ) -> Result<Solution, SolveError> {
+        has_hosts(problem)?;
         let fixed = Fixed::new(problem, objective);
         // Judging the answer takes about as long as reading the problem.
-        run.hold_back(run.elapsed() + run.limit() / 500);
+        run.hold_back(2 * run.elapsed() + run.limit() / 200);
         let mut searcher = Searcher::new(&fixed, objective, run.seed());
         searcher.start(run);
         if fixed.movable.is_empty() {
             searcher.route_only(run);
+        } else if searcher.is_tiny() {
+            searcher.place_few(run);
         } else {
             searcher.place(run);
         }
-        checked(problem, objective, searcher.into_solution())
+        let proven = searcher.proven;
+        match checked(problem, objective, searcher.into_solution()) {
+            Ok(solution) => {
+                let bound = proven.then_some(solution.objective);
+                Ok(Solution { bound, ..solution })
+            }
+            Err(error) if proven => Err(exact::infeasible(&error)),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -121,6 +139,8 @@ pub(crate) struct Searcher<'f> {
     /// The best mappings met, each with the routing that it had.
     elite: Vec<Snapshot>,
     pub(crate) moves: u64,
+    /// Whether nothing is better than the best state.
+    proven: bool,
     /// Whether moves may be rejected by their outlook: the objective is monotone.
     judges_ahead: bool,
     /// Hosts from the most to the least promising, by internal bandwidth and by what is around.
@@ -132,6 +152,8 @@ impl<'f> Searcher<'f> {
     const STARTS: usize = 6;
     /// Up to so many VMs, the routes of several mappings are worked out.
     const FEW: usize = 30;
+    /// Up to so many hosts and VMs, all solutions are looked at.
+    const TINY: usize = 10;
     /// From so many hosts on, a start is drafted before anything is routed.
     const DRAFTED: usize = 200;
     /// Starting temperature of walks over routes alone, as a multiple of the mean bandwidth of a demand,
@@ -152,6 +174,7 @@ impl<'f> Searcher<'f> {
             best: Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() },
             elite: Vec::new(),
             moves: 0,
+            proven: false,
             judges_ahead: objective.is_monotone(),
             promising: construct::promising_hosts(fixed),
             state,
@@ -194,6 +217,11 @@ impl<'f> Searcher<'f> {
         }
     }
 
+    /// Whether looking at all solutions is worth a try.
+    fn is_tiny(&self) -> bool {
+        self.judges_ahead && self.fixed.net.hosts <= Self::TINY && self.fixed.movable.len() <= Self::TINY
+    }
+
     fn place(&mut self, run: &mut Run<'_>) {
         let start = self.best.clone();
         tracing::debug!(value = start.value, feasible = start.feasible, elapsed = ?run.elapsed(), "start");
@@ -217,21 +245,27 @@ impl<'f> Searcher<'f> {
                 break;
             }
         }
-        // More time allows for more heat than a trial; the ends are in sixteenths.
+        // More time allows for more heat than a trial. Each round takes a share of the time that is left.
         let few = self.fixed.movable.len() <= Self::FEW;
         let rounds = if few {
-            [(7, best.1), (9, 2.0 * best.1), (10, 0.3 * best.1)]
+            [(0.25, best.1), (0.22, 2.0 * best.1), (0.14, 0.3 * best.1)]
         } else {
-            [(9, best.1), (14, 2.0 * best.1), (16, 0.3 * best.1)]
+            [(0.42, best.1), (0.71, 2.0 * best.1), (1.0, 0.3 * best.1)]
         };
-        for (end, heat) in rounds {
+        for (share, heat) in rounds {
+            if self.proven {
+                break;
+            }
             let from = self.best.clone();
             self.back_to(&from);
-            let end = begin + total * end / 16;
-            if run.elapsed() < end {
-                let reached = self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+            let now = run.elapsed();
+            let end = now + run.limit().saturating_sub(now).mul_f64(share);
+            if now < end {
+                let reached = self.walk(Schedule::cooling(mean_loss, heat, now, end), run);
                 tracing::debug!(heat, value = reached.value, moves = self.moves, "round");
             }
+            // An answer at all comes first, but where there is some slack a walk is the faster way to one.
+            self.repair_or_prove(0.7, run);
         }
         if few {
             self.polish_elite(run);
@@ -247,6 +281,7 @@ impl<'f> Searcher<'f> {
             elite.retain(|snapshot| snapshot.host != self.best.host);
             elite.push(self.best.clone());
         }
+        let mut first = true;
         while !elite.is_empty() && !run.is_over() {
             let rounds = elite.len().ilog2() + 1;
             let begin = run.elapsed();
@@ -266,6 +301,10 @@ impl<'f> Searcher<'f> {
                 moves = self.moves,
                 "elite"
             );
+            if first && self.is_tiny() {
+                self.elite.clone_from(&elite);
+            }
+            first = false;
             elite.truncate(elite.len() / 2);
         }
     }
@@ -306,16 +345,16 @@ impl<'f> Searcher<'f> {
     fn route_only(&mut self, run: &mut Run<'_>) {
         // A walk does more than the last passes.
         let half = run.limit() / 2;
-        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, usize::MAX);
+        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
         self.keep();
         let begin = run.elapsed();
         tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");
-        if run.is_over() {
+        if run.is_over() || self.fixed.from.is_empty() {
             return;
         }
         // Little time allows for little heat.
         let time = run.limit().saturating_sub(begin).as_secs_f64() / self.fixed.from.len().max(1) as f64;
-        let heat = Self::ROUTING_HEAT * (time / 1e-3).clamp(0.015, 1.0);
+        let heat = Self::ROUTING_HEAT * (time / 1e-3).clamp(0.2, 1.0);
         let schedule = Schedule::cooling(self.fixed.mean_bandwidth, heat, begin, run.limit());
         self.walk(schedule.of_routes(), run);
         tracing::debug!(value = self.best.value, moves = self.moves, "walked");

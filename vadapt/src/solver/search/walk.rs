@@ -1,17 +1,15 @@
 //! One annealing walk: moves, their acceptance, and the schedule of the temperature.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use rand::RngExt;
 
 use crate::network::NONE;
-use crate::routes::Query;
 use crate::run::Run;
 use crate::solver::search::{Searcher, Snapshot};
 
 /// Moves between two looks at the clock.
-const BATCH: u64 = 16;
+const BATCH: u64 = 32;
 
 /// Mappings that are kept to be routed anew.
 const ELITE: usize = 16;
@@ -50,7 +48,7 @@ enum About {
     Places,
     /// The best path under the present load.
     Search,
-    /// A random path over one or two stops.
+    /// The present path with a random turn.
     Detour,
     /// A path met before.
     Known,
@@ -61,6 +59,8 @@ enum About {
 struct Mix {
     /// Share of moves that search the graph.
     search: f64,
+    /// Share of the moves about routes that take a detour, the others paths met before.
+    detours: f64,
     /// The highest share of moves about routes.
     most: f64,
     /// The share of moves about places that were accepted lately.
@@ -73,20 +73,26 @@ impl Mix {
         let edges = searcher.fixed.net.from.len() as f64;
         let fixed_places = routes_only || searcher.fixed.movable.is_empty();
         // Searches take long in large networks: so few of them that they take a part of the time only.
-        let search = if fixed_places { 0.2 } else { (20.0 / edges).clamp(0.0005, 0.1) };
-        Self { search, most: 0.6, accepted: 0.1, fixed_places }
+        let search = if fixed_places { 0.005 } else { (20.0 / edges).clamp(0.0005, 0.1) };
+        // Where all good paths are known from the start, few need be looked for.
+        let detours = match (searcher.pool.is_complete(&searcher.fixed.net), fixed_places) {
+            (true, _) => 0.1,
+            (false, true) => 0.8,
+            (false, false) => 0.3,
+        };
+        Self { search, detours, most: 0.6, accepted: 0.1, fixed_places }
     }
 
     fn draw(&self, dice: f64) -> About {
         let known = if self.fixed_places {
-            1.0 - 2.0 * self.search
+            1.0 - self.search
         } else {
             (self.most - 2000.0 * self.accepted.powi(2)).clamp(0.1, self.most)
         };
         match dice {
             dice if dice < self.search => About::Search,
-            dice if dice < 2.0 * self.search => About::Detour,
-            dice if dice < 2.0 * self.search + known => About::Known,
+            dice if dice < self.search + self.detours * known => About::Detour,
+            dice if dice < self.search + known => About::Known,
             _ => About::Places,
         }
     }
@@ -107,7 +113,7 @@ impl Searcher<'_> {
         let mut most = if met.feasible { met.value } else { f64::NEG_INFINITY };
         let mut mix = Mix::new(self, schedule.routes_only);
         // Moves take longer in large networks.
-        let batch = if self.fixed.net.hosts < 200 { BATCH } else { BATCH / 8 };
+        let batch = if self.fixed.net.hosts < 200 { BATCH } else { BATCH / 4 };
         loop {
             self.moves += 1;
             if self.moves.is_multiple_of(batch) {
@@ -207,8 +213,8 @@ impl Searcher<'_> {
     fn propose(&mut self, about: About, least: f64) -> Option<f64> {
         match about {
             About::Search => return self.propose_reroute(),
-            About::Detour => return self.propose_detour(),
-            About::Known => return self.propose_known(),
+            About::Detour => return self.propose_detour(least),
+            About::Known => return self.propose_known(least),
             About::Places => {}
         }
         let movable = &self.fixed.movable;
@@ -266,7 +272,7 @@ impl Searcher<'_> {
     }
 
     /// A host where `vm` may do well.
-    fn target_for(&mut self, vm: u32) -> u32 {
+    pub(super) fn target_for(&mut self, vm: u32) -> u32 {
         let fixed = self.fixed;
         let demands = &fixed.demands_of[vm as usize];
         let dice: f64 = self.rng.random();
@@ -299,89 +305,5 @@ impl Searcher<'_> {
             return None;
         }
         self.try_if_promising(&shifts, least)
-    }
-
-    /// A random path over one or two hosts on the way: what no single cheapest path would be, but
-    /// several demands together may need.
-    fn propose_detour(&mut self) -> Option<f64> {
-        let (fixed, demands) = (self.fixed, self.fixed.from.len());
-        if demands == 0 {
-            return None;
-        }
-        let demand = self.rng.random_range(0..demands) as u32;
-        let (a, b) = self.state.ends(demand);
-        if a == b || a == NONE || b == NONE {
-            return None;
-        }
-        let mut stops = vec![a];
-        for _ in 0..self.rng.random_range(1..=2) {
-            let ways = fixed.net.edges_from(stops[stops.len() - 1]);
-            if ways.is_empty() {
-                return None;
-            }
-            stops.push(fixed.net.to[ways[self.rng.random_range(0..ways.len())] as usize]);
-        }
-        stops.push(b);
-        let (mut path, mut leg) = (Vec::new(), Vec::new());
-        for pair in stops.windows(2) {
-            if pair[0] == pair[1] {
-                return None;
-            }
-            let latency_bound = fixed.latency_bound[demand as usize];
-            let bandwidth = fixed.bandwidth[demand as usize];
-            let query = Query { a: pair[0], b: pair[1], bandwidth, latency_bound, anchor: pair[1] };
-            self.routes.choose(&fixed.net, query, &self.state.load, &mut leg);
-            if leg.is_empty() {
-                return None;
-            }
-            path.append(&mut leg);
-        }
-        let mut passed = HashSet::from([a]);
-        let simple = path.iter().all(|edge| passed.insert(fixed.net.to[*edge as usize]));
-        if !simple || path == self.state.path[demand as usize] {
-            return None;
-        }
-        self.pool.add(a, b, &path);
-        Some(self.state.try_paths(&mut vec![(demand, path)]))
-    }
-
-    /// A path from the pool, rather one of the first.
-    fn propose_known(&mut self) -> Option<f64> {
-        let demands = self.fixed.from.len();
-        if demands == 0 {
-            return None;
-        }
-        let demand = self.rng.random_range(0..demands) as u32;
-        let (a, b) = self.state.ends(demand);
-        if a == b || a == NONE || b == NONE {
-            return None;
-        }
-        let paths = self.pool.paths(&self.fixed.net, a, b);
-        let dice: f64 = self.rng.random();
-        let path = paths.get((dice * dice * paths.len() as f64) as usize)?;
-        if **path == *self.state.path[demand as usize] {
-            return None;
-        }
-        Some(self.state.try_paths(&mut vec![(demand, path.to_vec())]))
-    }
-
-    fn propose_reroute(&mut self) -> Option<f64> {
-        let demands = self.fixed.from.len();
-        if demands == 0 {
-            return None;
-        }
-        // The worse served of two.
-        let (x, y) = (self.rng.random_range(0..demands) as u32, self.rng.random_range(0..demands) as u32);
-        let demand = if self.state.residual(x) <= self.state.residual(y) { x } else { y };
-        let (a, b) = self.state.ends(demand);
-        if a == b {
-            return None;
-        }
-        let path = self.finder.best_path(&mut self.state, demand)?;
-        self.pool.add(a, b, &path);
-        if path == self.state.path[demand as usize] {
-            return None;
-        }
-        Some(self.state.try_paths(&mut vec![(demand, path)]))
     }
 }
