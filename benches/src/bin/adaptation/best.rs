@@ -11,6 +11,7 @@ use vadapt::Sense;
 /// A value and what is known about it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Known {
+    /// Not a number: there is no solution.
     pub(crate) value: f64,
     /// Whether no better one exists.
     pub(crate) proven: bool,
@@ -69,6 +70,8 @@ impl Best {
             gain > 1e-7 * old.value.abs().max(1.0)
                 || (new.proven && !old.proven && gain > -1e-7 * old.value.abs().max(1.0))
         };
+        let wrong = |old: &Known| old.value.is_nan() != new.value.is_nan();
+        debug_assert!(!self.known.get(name).is_some_and(wrong), "{name} has a solution and has none");
         if self.known.get(name).is_none_or(better) {
             self.known.insert(name.into(), new);
             self.changed = true;

@@ -34,6 +34,9 @@ struct Args {
     /// Only instances whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Leave out the solvers of the papers.
+    #[arg(long)]
+    search_only: bool,
     /// Other limits than those of the line, in milliseconds.
     #[arg(long, value_delimiter = ',')]
     limits: Vec<u64>,
@@ -109,7 +112,8 @@ fn main() -> anyhow::Result<()> {
             best.write(&args.best)?;
             continue;
         }
-        report.rows.extend(measure::class(title, &instances, &limits, args.seed, args.verbose, &mut best)?);
+        let how = measure::How { seed: args.seed, verbose: args.verbose, search_only: args.search_only };
+        report.rows.extend(measure::class(title, &instances, &limits, how, &mut best)?);
     }
     if args.record.is_none() && args.write.is_none() {
         if wanted(Line::Readapt) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::time::{ClockId, clock_gettime};
 use vadapt::verify::verify;
-use vadapt::{Annealing, Clock, Exact, GreedyMapping, Problem, Run, Search, Sense, Solution, Solver};
+use vadapt::{
+    Annealing, Clock, Exact, GreedyMapping, Problem, Run, Search, Sense, Solution, SolveError, Solver,
+};
 
 use crate::best::{Best, Known};
 use crate::instances::Instance;
@@ -25,6 +27,8 @@ impl Clock for CpuClock {
 /// A checked solution, if there is one, and the time that it took.
 pub(crate) struct Solved {
     pub(crate) solution: Option<Solution>,
+    /// Whether there is proven to be none.
+    pub(crate) impossible: bool,
     pub(crate) time: Duration,
 }
 
@@ -39,13 +43,14 @@ pub(crate) fn solve(
     let begin = clock.now();
     let solved = solver.solve(problem, &*instance.objective, &mut Run::new(&clock, limit).with_seed(seed));
     let time = clock.now().saturating_sub(begin);
+    let impossible = matches!(solved, Err(SolveError::Infeasible { .. }));
     let solution = solved.ok();
     if let Some(solution) = &solution {
         verify(problem, solution, &*instance.objective)
             .map_err(|broken| anyhow::anyhow!("{}", broken[0]))
             .with_context(|| format!("{}: {} returned a bad solution", instance.name, solver.name()))?;
     }
-    Ok(Solved { solution, time })
+    Ok(Solved { solution, impossible, time })
 }
 
 /// Looks for better values, with the exact solver where it may end, and with the search.
@@ -67,9 +72,7 @@ pub(crate) fn record(
         for solver in solvers {
             let found = solve(solver, instance, &problem, time, seed)?;
             let how = format!("{} {} s", solver.name(), time.as_secs_f64());
-            if let Some(solution) = found.solution {
-                let proven = solution.gap() == Some(0.0);
-                let known = Known { value: solution.objective, proven, how };
+            if let Some(known) = known(&found, how) {
                 best.offer(&instance.name, instance.objective.sense(), known);
             }
         }
@@ -77,6 +80,14 @@ pub(crate) fn record(
         println!("{}\t{known:?}", instance.name);
     }
     Ok(())
+}
+
+/// What was learnt, if anything.
+fn known(solved: &Solved, how: String) -> Option<Known> {
+    match &solved.solution {
+        Some(solution) => Some(Known { value: solution.objective, proven: solution.gap() == Some(0.0), how }),
+        None => solved.impossible.then_some(Known { value: f64::NAN, proven: true, how }),
+    }
 }
 
 /// What a solver reached on a class of problems.
@@ -87,11 +98,20 @@ struct Tally {
     times: Vec<f64>,
     missed: usize,
     optimal: usize,
+    /// Instances that have no solution, and those where the solver proved it.
+    impossible: usize,
+    shown: usize,
 }
 
 impl Tally {
     fn add(&mut self, instance: &Instance, solved: &Solved, known: Option<&Known>) {
         self.times.push(solved.time.as_secs_f64() * 1e3);
+        if known.is_some_and(|known| known.value.is_nan()) {
+            // There is no solution: nothing can be missed.
+            self.impossible += 1;
+            self.shown += usize::from(solved.impossible);
+            return;
+        }
         let Some(solution) = &solved.solution else {
             let possible = known.is_some() || instance.has_solution();
             self.missed += usize::from(possible);
@@ -117,19 +137,28 @@ pub(crate) fn ratio(value: f64, best: f64, sense: Sense) -> f64 {
     }
 }
 
+/// How a class is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) seed: u64,
+    /// Whether to print every instance.
+    pub(crate) verbose: bool,
+    /// Whether to leave out the solvers of the papers.
+    pub(crate) search_only: bool,
+}
+
 /// Measures a class at several limits; the first row is the papers' greedy, for comparison.
 pub(crate) fn class(
     title: &str,
     instances: &[Instance],
     limits: &[Duration],
-    seed: u64,
-    verbose: bool,
+    how: How,
     best: &mut Best,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let greedy = GreedyMapping::papers();
     let mut plans: Vec<(&dyn Solver, Duration)> = Vec::new();
-    if !instances.iter().any(|instance| instance.routing) {
+    if !how.search_only && !instances.iter().any(|instance| instance.routing) {
         plans.push((&greedy, limits[0]));
         plans.push((&Annealing, limits[limits.len().saturating_sub(2)]));
     }
@@ -138,10 +167,8 @@ pub(crate) fn class(
     let mut all = Vec::new();
     for (solver, limit) in &plans {
         for (instance, problem) in instances.iter().zip(&problems) {
-            let solved = solve(*solver, instance, problem, *limit, seed)?;
-            if let Some(solution) = &solved.solution {
-                let how = format!("{} {} s", solver.name(), limit.as_secs_f64());
-                let known = Known { value: solution.objective, proven: solution.gap() == Some(0.0), how };
+            let solved = solve(*solver, instance, problem, *limit, how.seed)?;
+            if let Some(known) = known(&solved, format!("{} {} s", solver.name(), limit.as_secs_f64())) {
                 best.offer(&instance.name, instance.objective.sense(), known);
             }
             all.push(solved);
@@ -152,10 +179,10 @@ pub(crate) fn class(
         for (instance, solved) in instances.iter().zip(solved) {
             let known = best.of(&instance.name);
             tally.add(instance, solved, known);
-            if known.is_some_and(|known| known.proven) {
+            if known.is_some_and(|known| known.proven && !known.value.is_nan()) {
                 tally.proven.push(*tally.ratios.last().unwrap_or(&0.0));
             }
-            if verbose {
+            if how.verbose {
                 let value = solved.solution.as_ref().map(|solution| solution.objective);
                 let ratio = tally.ratios.last().copied().unwrap_or(f64::NAN);
                 let time = solved.time.as_secs_f64() * 1e3;
@@ -180,6 +207,8 @@ impl Tally {
             worst: least(&self.ratios),
             best_reached: self.optimal,
             missed: self.missed,
+            impossible: self.impossible,
+            shown_impossible: self.shown,
             proven: self.proven.len(),
             proven_mean: mean(&self.proven),
             proven_worst: least(&self.proven),

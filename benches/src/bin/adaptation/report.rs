@@ -18,6 +18,9 @@ pub(crate) struct Row {
     pub(crate) best_reached: usize,
     /// Instances without an answer although one is known.
     pub(crate) missed: usize,
+    /// Instances that have no solution, and those of them where the solver proved it.
+    pub(crate) impossible: usize,
+    pub(crate) shown_impossible: usize,
     /// Instances whose best value is proven, and mean and least fraction of it there.
     pub(crate) proven: usize,
     pub(crate) proven_mean: f64,
@@ -52,18 +55,20 @@ impl Report {
             return;
         }
         heading(
-            "line,solver,limit ms,instances,mean,worst,at best,no answer,proven,mean of these,worst,slowest ms",
+            "line,solver,limit ms,instances,mean,worst,at best,no answer,impossible,shown,proven,mean of these,worst,slowest ms",
         );
         for row in &self.rows {
             let Row { line, solver, limit_ms, instances, mean, worst, best_reached, missed, .. } = row;
-            let Row { proven, proven_mean, proven_worst, slowest_ms, .. } = row;
+            let Row { proven, proven_mean, proven_worst, slowest_ms, impossible, shown_impossible, .. } = row;
             print!(
                 "| {line} | {solver} | {limit_ms:.0} | {instances} | {mean:.4} | {worst:.4} | {best_reached} "
             );
             if *proven > 0 {
-                println!("| {missed} | {proven} | {proven_mean:.4} | {proven_worst:.4} | {slowest_ms:.1} |");
+                println!(
+                    "| {missed} | {impossible} | {shown_impossible} | {proven} | {proven_mean:.4} | {proven_worst:.4} | {slowest_ms:.1} |"
+                );
             } else {
-                println!("| {missed} | 0 | | | {slowest_ms:.1} |");
+                println!("| {missed} | {impossible} | {shown_impossible} | 0 | | | {slowest_ms:.1} |");
             }
         }
     }
