@@ -343,9 +343,11 @@ impl<'f> Searcher<'f> {
     }
 
     fn route_only(&mut self, run: &mut Run<'_>) {
-        // A walk does more than the last passes.
-        let half = run.limit() / 2;
-        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
+        // The walk does more in the same time, once there is enough for everybody.
+        if !self.state.is_feasible() {
+            let half = run.limit() / 2;
+            improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
+        }
         self.keep();
         let begin = run.elapsed();
         tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");
