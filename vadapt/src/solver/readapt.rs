@@ -19,8 +19,8 @@ use crate::state::State;
 /// changes without cause, and a VM doesn't move there and back as figures drift. A
 /// current state that has become infeasible is left in any case.
 ///
-/// The moves and their complexity are those of [`Search`](crate::Search), with the heat of a walk
-/// near a good state. Turn the result into steps with [`Plan::new`](crate::Plan::new).
+/// The moves and their complexity are those of [`Search`](crate::Search), with the heat of walks
+/// around a good state. Turn the result into steps with [`Plan::new`](crate::Plan::new).
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,13 +40,13 @@ use crate::state::State;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Readapt {
-    /// The least gain that is worth a change, as a fraction; 0.01 by default.
+    /// The least gain that is worth a change, as a fraction; 0.015 by default.
     pub hysteresis: f64,
 }
 
 impl Default for Readapt {
     fn default() -> Self {
-        Self { hysteresis: 0.01 }
+        Self { hysteresis: 0.015 }
     }
 }
 

@@ -309,18 +309,18 @@ impl<'f> Searcher<'f> {
         }
     }
 
-    /// Walks near a good state: little heat, then none.
+    /// Walks around a good state: with enough heat to leave it for a better one, then with less and less.
     pub(crate) fn walk_near(&mut self, start: &Snapshot, run: &mut Run<'_>) {
         if self.fixed.movable.is_empty() {
             return;
         }
         let mean_loss = self.mean_loss(start, false);
-        let (begin, limit) = (run.elapsed(), run.limit());
-        let middle = begin + limit.saturating_sub(begin) / 2;
-        for (heat, end) in [(0.1, middle), (0.01, limit)] {
+        for (heat, share) in [(0.02, 0.2), (0.6, 0.4), (0.12, 0.5), (0.02, 1.0)] {
             let from = self.best.clone();
             self.back_to(&from);
-            self.walk(Schedule::cooling(mean_loss, heat, run.elapsed(), end), run);
+            let now = run.elapsed();
+            let end = now + run.limit().saturating_sub(now).mul_f64(share);
+            self.walk(Schedule::cooling(mean_loss, heat, now, end), run);
         }
     }
 
