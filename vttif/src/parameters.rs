@@ -45,8 +45,8 @@ pub struct Parameters {
     /// A network whose busiest pair sends less than this, in bytes per second,
     /// is silent. Default 2000: name lookups and keepalives stay below it.
     pub idle_rate: f64,
-    /// A daemon that has not reported for so long is silent, and what its VMs
-    /// send is counted where it arrives. Default 1 s.
+    /// A daemon that has not reported for so long is silent, and nobody waits for it.
+    /// Default 1 s.
     pub daemon_timeout: Duration,
     /// Addresses and pairs without traffic for so long are forgotten.
     /// Default 5 minutes.
