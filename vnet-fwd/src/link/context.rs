@@ -281,6 +281,17 @@ impl Context<'_> {
         pause.mul_f64(self.rng.random_range(0.75..=1.0))
     }
 
+    /// When a link that has come up may do what has time, so that many links that come
+    /// up together don't do it together.
+    pub(super) fn turn(&mut self) -> Duration {
+        let all = PROBES_APART * self.links as u32;
+        if all <= self.timing.keepalive {
+            Duration::ZERO
+        } else {
+            all.mul_f64(self.rng.random_range(0.0..=1.0))
+        }
+    }
+
     fn message(&self, kind: Kind, sequence: u64, body: &[u8]) -> Vec<u8> {
         let header = Header {
             kind,

@@ -252,7 +252,7 @@ impl Link {
             }
             session.path = path;
             self.learned = path.address();
-            self.explore(cx.now);
+            self.explore(cx);
         }
         self.hear(timestamp, pulse.echo, pulse.delay, cx);
         if is_question {
@@ -275,7 +275,7 @@ impl Link {
         {
             session.path = path;
             self.learned = path.address();
-            self.explore(cx.now);
+            self.explore(cx);
         }
     }
 
@@ -368,7 +368,7 @@ impl Link {
             loss: same.map_or_else(|| Loss::new(0, cx.now), |s| s.loss),
         });
         self.learned = path.address();
-        self.explore(cx.now);
+        self.explore(cx);
         if self.candidate.is_some_and(|c| c.path == path) {
             self.candidate = None;
         } else {

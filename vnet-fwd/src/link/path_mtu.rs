@@ -87,7 +87,7 @@ struct Probe {
 #[derive(Clone, Debug)]
 pub(super) struct PathMtu {
     phase: Phase,
-    /// When the search of this path began.
+    /// When the search of this path may begin.
     since: Instant,
     /// What IP and UDP put in front.
     headers: usize,
@@ -128,10 +128,10 @@ impl PathMtu {
     }
 
     /// Starts over, on a path of which nothing is known; IP and UDP put `headers`
-    /// in front of datagrams.
-    pub(super) fn start(&mut self, headers: usize, now: Instant) {
+    /// in front of datagrams. Until it is used it can wait for `turn`.
+    pub(super) fn start(&mut self, headers: usize, turn: Duration, now: Instant) {
         let found = self.found;
-        *self = Self { phase: Phase::Base, headers, found, ..Self::new(now) };
+        *self = Self { phase: Phase::Base, since: now + turn, headers, found, ..Self::new(now) };
         self.refuted = self.longest() + 1;
     }
 
@@ -178,7 +178,6 @@ impl PathMtu {
         let doubt = (self.used && self.confirmed > LEAST).then_some(self.believed);
         let next = match (self.probe, self.candidate()) {
             (Some(probe), _) => return Some(probe.due),
-            // At once.
             (None, Some(_)) => self.since,
             (None, None) => self.search_again,
         };
@@ -207,7 +206,10 @@ impl PathMtu {
             self.search_again(now);
         }
         let doubted = self.used && self.confirmed > LEAST && now >= self.believed;
-        let size = if doubted { Some(self.confirmed) } else { self.candidate() };
+        let size = match doubted {
+            true => Some(self.confirmed),
+            false => self.candidate().filter(|_| now >= self.since),
+        };
         if let Some(size) = size {
             self.probe = Some(Probe { size, sent: 1, due: now + timeout });
         }
@@ -222,6 +224,7 @@ impl PathMtu {
         if self.probe.is_some_and(|probe| probe.size <= size) {
             self.probe = None;
         }
+        self.since = self.since.min(now);
         if size >= self.confirmed {
             (self.confirmed, self.believed, self.used) = (size, now + BELIEVED_FOR, false);
         }

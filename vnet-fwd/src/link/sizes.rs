@@ -31,12 +31,13 @@ const LEAST_INTERFACE_MTU: u32 = 1280;
 
 impl Link {
     /// The session has a path of which nothing is known.
-    pub(super) fn explore(&mut self, now: Instant) {
+    pub(super) fn explore(&mut self, cx: &mut Context<'_>) {
         match self.session.as_ref().map(|session| (session.path, session.features)) {
             Some((Path::Udp(address), features)) if features.size_probes => {
-                self.mtu.start(if address.is_ipv4() { IPV4_UDP } else { IPV6_UDP }, now);
+                let headers = if address.is_ipv4() { IPV4_UDP } else { IPV6_UDP };
+                self.mtu.start(headers, cx.turn(), cx.now);
             }
-            _ => self.mtu.stop(now),
+            _ => self.mtu.stop(cx.now),
         }
     }
 

@@ -8,8 +8,11 @@ use vnet_core::{HostName, LinkId};
 
 use crate::client::ClientError;
 
-/// How many of many failures a message names.
-const TOLD: usize = 8;
+/// How many of many hosts a message names.
+const HOSTS_TOLD: usize = 8;
+
+/// How many of many failures it tells: they tend to have one reason.
+const FAILURES_TOLD: usize = 2;
 
 /// A reconfiguration that failed.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ impl fmt::Display for ApplyError {
             Rollback::NotNeeded => f.write_str("; nothing was changed"),
             Rollback::Done => f.write_str("; everything was put back as it was"),
             Rollback::Incomplete(failures) => {
-                let told = failures.len().min(TOLD);
+                let told = failures.len().min(FAILURES_TOLD);
                 write!(f, "; not everything could be put back: {}", failures[..told].join("; "))?;
                 match failures.len() - told {
                     0 => Ok(()),
@@ -117,7 +120,7 @@ impl From<Cause> for ApplyError {
 }
 
 fn list(hosts: &[HostName]) -> String {
-    let mut names: Vec<_> = hosts.iter().take(TOLD).map(HostName::to_string).collect();
+    let mut names: Vec<_> = hosts.iter().take(HOSTS_TOLD).map(HostName::to_string).collect();
     if hosts.len() > names.len() {
         names.push(format!("{} more", hosts.len() - names.len()));
     }
