@@ -78,8 +78,10 @@ impl Link {
         self.trying_since.get_or_insert(cx.now);
         match self.spec.kind {
             LinkKind::Udp => {
-                // The peer may have lost the keys that there are: with them only once.
-                let new_keys = attempt.step > 0 || cx.needs_handshake(self.secure);
+                // The peer may have lost the keys that there are: with them only once, and
+                // not at all after a silence.
+                let doubtful = attempt.step > 0 || self.fell.is_some();
+                let new_keys = doubtful || cx.needs_handshake(self.secure);
                 if new_keys && let Err(turn) = cx.admit_handshake() {
                     attempt.next = cx.now + turn;
                     self.attempt = Some(attempt);
