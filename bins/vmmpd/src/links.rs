@@ -76,14 +76,7 @@ pub(crate) fn label(party: &Party) -> String {
 
 /// Makes a connection to a party.
 pub(crate) fn connect(keys: &Keys, contact: &Contact, purpose: Purpose) -> Result<Channel, DeltaError> {
-    let failed = || DeltaError::Io {
-        action: format!("reach {}", contact.address),
-        source: std::io::ErrorKind::Other.into(),
-    };
-    let with = |source| match failed() {
-        DeltaError::Io { action, .. } => DeltaError::Io { action, source },
-        other => other,
-    };
+    let with = |source| DeltaError::Io { action: format!("reach {}", contact.address), source };
     let mut stream = Stream::connect(&contact.address, PATIENCE).map_err(with)?;
     stream.set_patience(Some(PATIENCE)).map_err(with)?;
     greeting::say(&mut stream, purpose).map_err(with)?;

@@ -15,6 +15,7 @@
 //!
 //! Everything goes through an encrypted and authenticated [`Channel`](crate::io::channel::Channel).
 
+mod awaited;
 pub mod chunks;
 pub mod error;
 pub mod piece;

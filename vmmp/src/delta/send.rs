@@ -6,12 +6,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
 
 use rustix::fs::SeekFrom;
 
+use super::awaited::Awaited;
 use super::chunks::{Chunks, cut};
 use super::error::DeltaError;
 use super::piece::{Piece, Stretch, add};
@@ -148,13 +148,9 @@ fn send_in_order(
     let count = work.bytes.div_ceil(STRETCH as u64);
     while next < count {
         let found = match incoming.try_recv() {
-            Ok(found) => {
-                // They are faster than the wire: they may try harder.
-                let level = work.level.load(Relaxed);
-                work.level.store((level + 1).min(LEVELS.1), Relaxed);
-                found
-            }
+            Ok(found) => found,
             Err(TryRecvError::Empty) => {
+                // The wire waits for them: they must not try so hard.
                 let level = work.level.load(Relaxed);
                 work.level.store((level - 1).max(LEVELS.0), Relaxed);
                 match incoming.recv() {
@@ -219,9 +215,27 @@ impl Work<'_> {
             }
             let found = self.stretch(number, &mut data, &mut packed, results);
             let is_over = found.is_err();
-            if results.send(found).is_err() || is_over {
+            if !self.hand_on(found, results) || is_over {
                 return;
             }
+        }
+    }
+
+    /// Gives what was found to the sender; `false`: it does not want any more.
+    fn hand_on(
+        &self,
+        found: Result<Found, DeltaError>,
+        results: &SyncSender<Result<Found, DeltaError>>,
+    ) -> bool {
+        match results.try_send(found) {
+            Ok(()) => true,
+            Err(TrySendError::Full(found)) => {
+                // They wait for the wire: they may try harder.
+                let level = self.level.load(Relaxed);
+                self.level.store((level + 1).min(LEVELS.1), Relaxed);
+                results.send(found).is_ok()
+            }
+            Err(TrySendError::Disconnected(_)) => false,
         }
     }
 
@@ -377,42 +391,6 @@ fn split(piece: Piece, count: u32) -> (Piece, Option<Piece>) {
 pub(crate) fn is_zero(data: &[u8]) -> bool {
     const ZEROS: [u8; BLOCK] = [0; BLOCK];
     data.chunks(BLOCK).all(|block| *block == ZEROS[..block.len()])
-}
-
-/// Something that is asked for once and awaited by many.
-struct Awaited<T> {
-    value: Mutex<(bool, Option<T>)>,
-    changed: Condvar,
-}
-
-impl<T> Default for Awaited<T> {
-    fn default() -> Self {
-        Self { value: Mutex::new((false, None)), changed: Condvar::new() }
-    }
-}
-
-impl<T> Awaited<T> {
-    /// Is the caller the first that asks?
-    fn is_first(&self) -> bool {
-        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        !std::mem::replace(&mut value.0, true) && value.1.is_none()
-    }
-
-    /// What is set first stays.
-    fn set(&self, value: T) {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(value);
-        self.changed.notify_all();
-    }
-
-    fn with(&self, work: impl FnOnce(&T)) {
-        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        while value.1.is_none() {
-            value = self.changed.wait(value).unwrap_or_else(PoisonError::into_inner);
-        }
-        if let Some(value) = &value.1 {
-            work(value);
-        }
-    }
 }
 
 pub(crate) fn spawn<'scope, T: Send + 'scope>(

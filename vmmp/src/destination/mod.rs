@@ -13,6 +13,9 @@
 //! migration has one of the two, for ever. `Owned` needs a release of this attempt,
 //! so the origin can't have the machine any more.
 
+mod journal;
+mod say;
+
 use std::collections::BTreeMap;
 
 use crate::action::{Action, Effect, Outcome, Party};
@@ -21,6 +24,8 @@ use crate::name::{MigrationId, Ticket};
 use crate::origin::Origin;
 use crate::record::Record;
 use crate::timing::{Moment, Timing};
+
+use say::to_agent;
 
 /// The destination's part in all migrations to one provider.
 #[derive(Clone, Debug)]
@@ -58,31 +63,6 @@ impl Destination {
     /// Nothing is under way.
     pub fn new(timing: Timing) -> Self {
         Self { timing, fetches: BTreeMap::new() }
-    }
-
-    /// Takes a record of the journal in, at a restart.
-    pub fn replay(&mut self, record: &Record) {
-        match record {
-            Record::Started { request, ticket } => {
-                let fetch = Fetch::new(request.clone(), *ticket, Moment::ZERO);
-                self.fetches.insert(request.id, fetch);
-            }
-            Record::Owned { id, version } => {
-                if let Some(fetch) = self.fetches.get_mut(id) {
-                    fetch.version = *version;
-                    fetch.stage = Stage::Owned { agent_knows: false, origin_knows: false };
-                }
-            }
-            Record::Aborted { id, reason } => {
-                if let Some(fetch) = self.fetches.get_mut(id) {
-                    fetch.stage = Stage::Aborted { reason: reason.clone() };
-                }
-            }
-            Record::Closed { id } => {
-                self.fetches.remove(id);
-            }
-            _ => {}
-        }
     }
 
     /// After the journal: aborts what was under way, and has the monitor take what is
@@ -360,79 +340,6 @@ impl Destination {
             actions.push(Action::Journal(Record::Closed { id }));
         }
     }
-
-    fn say_begin(&mut self, now: Moment, id: MigrationId, actions: &mut Vec<Action>) {
-        self.tell_origin(now, id, actions, |fetch| Message::Begin {
-            id,
-            ticket: fetch.ticket,
-            machine: fetch.request.machine.clone(),
-            version: fetch.request.version,
-            method: fetch.request.method.clone(),
-        });
-    }
-
-    fn say_ready(&mut self, now: Moment, id: MigrationId, actions: &mut Vec<Action>) {
-        self.tell_origin(now, id, actions, |fetch| Message::Ready { id, ticket: fetch.ticket });
-    }
-
-    /// Tells the origin how it ended.
-    fn say_end(&mut self, now: Moment, id: MigrationId, actions: &mut Vec<Action>) {
-        self.tell_origin(now, id, actions, |fetch| match &fetch.stage {
-            Stage::Aborted { reason } => {
-                Message::Aborted { id, ticket: fetch.ticket, reason: reason.clone() }
-            }
-            _ => Message::Taken { id, ticket: fetch.ticket },
-        });
-    }
-
-    fn say_heartbeat(&mut self, now: Moment, id: MigrationId, actions: &mut Vec<Action>) {
-        let Some(fetch) = self.fetches.get_mut(&id) else { return };
-        fetch.said_to_agent = now;
-        to_agent(Message::Heartbeat { id, progress: fetch.progress }, actions);
-    }
-
-    fn say_outcome(&mut self, now: Moment, id: MigrationId, actions: &mut Vec<Action>) {
-        let Some(fetch) = self.fetches.get_mut(&id) else { return };
-        fetch.said_to_agent = now;
-        let result = match &fetch.stage {
-            Stage::Aborted { reason } => Err(reason.clone()),
-            _ => Ok(fetch.version),
-        };
-        to_agent(Message::Outcome { id, machine: Some(fetch.request.machine.clone()), result }, actions);
-    }
-
-    fn tell_origin(
-        &mut self,
-        now: Moment,
-        id: MigrationId,
-        actions: &mut Vec<Action>,
-        message: impl FnOnce(&Fetch) -> Message,
-    ) {
-        let Some(fetch) = self.fetches.get_mut(&id) else { return };
-        fetch.said_to_origin = now;
-        let to = Party::Peer(fetch.request.origin.clone());
-        actions.push(Action::Send { to, message: message(fetch) });
-    }
-
-    /// The records that give this state again.
-    pub fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for (id, fetch) in &self.fetches {
-            records.push(Record::Started { request: fetch.request.clone(), ticket: fetch.ticket });
-            match &fetch.stage {
-                Stage::Owned { .. } => {
-                    records.push(Record::Owned { id: *id, version: fetch.version });
-                    // It was settled in the same breath, or at the restart.
-                    records.push(Record::Settled { id: *id });
-                }
-                Stage::Aborted { reason } => {
-                    records.push(Record::Aborted { id: *id, reason: reason.clone() });
-                }
-                _ => {}
-            }
-        }
-        records
-    }
 }
 
 impl Fetch {
@@ -460,8 +367,4 @@ fn own(fetch: &Fetch, actions: &mut Vec<Action>) {
 fn discard(fetch: &Fetch, actions: &mut Vec<Action>) {
     let (id, machine) = (fetch.request.id, fetch.request.machine.clone());
     actions.push(Action::Effect(Effect::Discard { id, machine }));
-}
-
-fn to_agent(message: Message, actions: &mut Vec<Action>) {
-    actions.push(Action::Send { to: Party::Agent, message });
 }
