@@ -252,7 +252,7 @@ impl<'f> Searcher<'f> {
         } else {
             [(0.42, best.1), (0.71, 2.0 * best.1), (1.0, 0.3 * best.1)]
         };
-        for (share, heat) in rounds {
+        for (index, (share, heat)) in rounds.into_iter().enumerate() {
             if self.proven {
                 break;
             }
@@ -264,8 +264,11 @@ impl<'f> Searcher<'f> {
                 let reached = self.walk(Schedule::cooling(mean_loss, heat, now, end), run);
                 tracing::debug!(heat, value = reached.value, moves = self.moves, "round");
             }
-            // An answer at all comes first, but where there is some slack a walk is the faster way to one.
-            self.repair_or_prove(0.7, run);
+            // An answer at all comes first, but where there is some slack a walk is the faster way to one,
+            // above all in large networks.
+            if index > 0 || self.fixed.net.hosts < Self::DRAFTED {
+                self.repair_or_prove(0.7, run);
+            }
         }
         if few {
             self.polish_elite(run);
@@ -343,11 +346,9 @@ impl<'f> Searcher<'f> {
     }
 
     fn route_only(&mut self, run: &mut Run<'_>) {
-        // The walk does more in the same time, once there is enough for everybody.
-        if !self.state.is_feasible() {
-            let half = run.limit() / 2;
-            improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
-        }
+        // A walk does more than further passes.
+        let half = run.limit() / 2;
+        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
         self.keep();
         let begin = run.elapsed();
         tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");

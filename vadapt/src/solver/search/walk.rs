@@ -73,8 +73,7 @@ impl Mix {
         let edges = searcher.fixed.net.from.len() as f64;
         let fixed_places = routes_only || searcher.fixed.movable.is_empty();
         // Searches take long in large networks: so few of them that they take a part of the time only.
-        let search =
-            if fixed_places { (4.0 / edges).clamp(0.0003, 0.005) } else { (20.0 / edges).clamp(0.0005, 0.1) };
+        let search = if fixed_places { 0.005 } else { (20.0 / edges).clamp(0.0005, 0.1) };
         // Where all good paths are known from the start, few need be looked for.
         let detours = match (searcher.pool.is_complete(&searcher.fixed.net), fixed_places) {
             (true, _) => 0.1,
