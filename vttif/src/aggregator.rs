@@ -267,7 +267,10 @@ impl Aggregator {
             return None;
         }
         let known = self.candidate.as_mut().and_then(|candidate| candidate.classification.take());
-        let classification = known.unwrap_or_else(|| self.classify(self.detector.present()));
+        let classification = known.unwrap_or_else(|| {
+            let before = &self.reported.edges;
+            self.classify(self.detector.present(), |edge| self.detector.coming_rate(edge, before))
+        });
         if self.is_stable(now, &classification) || is_overdue {
             return Some(self.report(now, since, classification));
         }
@@ -330,13 +333,14 @@ impl Aggregator {
         let is_due = |at| now.saturating_duration_since(at) >= self.parameters.follow_interval;
         if !self.reported.edges.is_empty() && self.reported.classified.is_some_and(is_due) {
             self.reported.classified = Some(now);
-            self.reported.classification = self.classify(&self.reported.edges);
+            self.reported.classification =
+                self.classify(&self.reported.edges, |edge| self.detector.rate(edge));
         }
     }
 
-    fn classify(&self, edges: &BTreeSet<Edge>) -> Classification {
+    fn classify(&self, edges: &BTreeSet<Edge>, rate: impl Fn(Edge) -> [f64; 2]) -> Classification {
         let vertices = self.ledger.addresses();
-        let rates = edges.iter().map(|edge| (*edge, self.detector.rate(*edge)));
+        let rates = edges.iter().map(|edge| (*edge, rate(*edge)));
         let options = ClassifyOptions {
             detection_threshold: self.parameters.detection_threshold / 2.0,
             pruned: true,

@@ -156,6 +156,19 @@ impl Detector {
         self.pairs.get(&edge).map_or([0.0; 2], |pair| pair.slow)
     }
 
+    /// What the rate of a pair is likely to become, if the topology has just changed
+    /// from what was `before`: the slow filters still hold a part of that.
+    pub(crate) fn coming_rate(&self, edge: Edge, before: &BTreeSet<Edge>) -> [f64; 2] {
+        let Some(pair) = self.pairs.get(&edge) else { return [0.0; 2] };
+        let slow = pair.slow_sum();
+        let coming = match before.contains(&edge) {
+            false => pair.fast.max(slow),
+            // One that pauses now is not gone.
+            true => pair.fast.min(slow).max(slow / 4.0),
+        };
+        if slow > 0.0 { pair.slow.map(|rate| rate * coming / slow) } else { pair.slow }
+    }
+
     /// The topology is now known to have become this: what the slow filters
     /// hold of the one before is out of date.
     pub(crate) fn settle(&mut self, before: &BTreeSet<Edge>, parameters: &Parameters) {
