@@ -126,7 +126,7 @@ fn measure(options: &Options) -> Result<Outcome> {
     let most = rules / 10;
     let mut by_flows = Vec::new();
     for count in [1, 64, 4096, 65_536, 1_000_000] {
-        let mut engine = Engine::new(most, 4 * count)?;
+        let mut engine = Engine::new(most, count)?;
         let flows = flows(count, most, 2);
         engine.time(&flows, LOOKUPS.max(2 * count));
         let hits = (0..options.runs).map(|_| engine.time(&flows, LOOKUPS)).collect();
@@ -147,7 +147,7 @@ impl Engine {
     fn new(rules: u32, flows: usize) -> Result<Self> {
         let own = HostName::new("host0")?;
         let mut book = RuleBook::new(own.clone());
-        let mut forwarder = Forwarder::new(book.reader(), 64, 1 << 16, flows.max(64) * 4);
+        let mut forwarder = Forwarder::new(book.reader(), 64, flows.max(64) * 4, 1 << 16);
         let ingress = forwarder.add_interface(InterfaceName::new("in")?, NET);
         let out = InterfaceName::new("out")?;
         forwarder.add_interface(out.clone(), NET);
