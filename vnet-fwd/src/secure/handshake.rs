@@ -118,9 +118,14 @@ impl Guard {
             peer.complaint = Some((now, "it has no cipher in common with this daemon"));
             return Err(Rejected::NoCipher);
         };
-        // Where both have begun, one handshake is enough: that of the lesser key.
+        // Where both have begun, one handshake is enough: that of the lesser key. Not over
+        // connections: there the links decide which one stays, perhaps not ours.
         let crossing = |handshake: &Handshake| now.saturating_duration_since(handshake.sent) < CROSSING;
-        if own < peer.key && !peer.insisted && peer.handshake.as_deref().is_some_and(crossing) {
+        if own < peer.key
+            && path.address().is_some()
+            && !peer.insisted
+            && peer.handshake.as_deref().is_some_and(crossing)
+        {
             peer.insisted = true;
             return Ok(Opened::Handled);
         }
