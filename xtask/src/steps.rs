@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 const RELEASE_TESTED: &str = "vnet";
 
 pub(crate) fn test() -> anyhow::Result<()> {
-    cargo(&["build", "--release", "--workspace", "--bins", "--examples"])?;
+    // A bench may have the name of the program that it measures.
+    cargo(&["build", "--release", "--workspace", "--exclude", "vnet-benches", "--bins", "--examples"])?;
     cargo(&["test", "--workspace", "--exclude", RELEASE_TESTED])?;
     loom()?;
     cargo(&["test", "--release", "--package", RELEASE_TESTED])

@@ -39,6 +39,10 @@ impl Path {
 /// keeps the default of 500 ms up to 31 links.
 const PROBES_APART: Duration = Duration::from_millis(16);
 
+/// The searches for path MTUs of a daemon with so many links: each is some six datagrams
+/// of full size and their answers.
+const SEARCHES_APART: Duration = Duration::from_millis(128);
+
 /// What the links of one daemon share.
 pub(super) struct Shared {
     pub(super) host: HostName,
@@ -284,12 +288,10 @@ impl Context<'_> {
     /// When a link that has come up may do what has time, so that many links that come
     /// up together don't do it together.
     pub(super) fn turn(&mut self) -> Duration {
-        let all = PROBES_APART * self.links as u32;
-        if all <= self.timing.keepalive {
-            Duration::ZERO
-        } else {
-            all.mul_f64(self.rng.random_range(0.0..=1.0))
+        if PROBES_APART * self.links as u32 <= self.timing.keepalive {
+            return Duration::ZERO;
         }
+        (SEARCHES_APART * self.links as u32).mul_f64(self.rng.random_range(0.0..=1.0))
     }
 
     fn message(&self, kind: Kind, sequence: u64, body: &[u8]) -> Vec<u8> {
