@@ -154,7 +154,8 @@ fn what_can_not_be_is_refused_and_nothing_moves() {
     assert!(live.contains("the simulated driver can't move machines live"), "{live}");
     // Without a word about how, by the best that both have.
     assert_eq!(cluster.migrate("web", 1, None).unwrap(), 2);
-    assert_eq!(cluster.providers[1].machines()[0].state, "running");
+    // The destination may still be putting its tools away.
+    wait("it runs where it has come", || cluster.providers[1].machines()[0].state == "running");
     assert_eq!(cluster.migrate("web", 0, method("DELTA")).unwrap(), 3);
 
     // A destination where there is something else in the way of the disk.
