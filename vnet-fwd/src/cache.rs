@@ -80,6 +80,8 @@ pub(crate) struct Entry {
     used: u64,
     /// Is its place in the list of those that have counted?
     listed: bool,
+    /// Where its address pair is counted, once that is known.
+    pub(crate) row: Option<u32>,
     pub(crate) counts: FlowCounts,
     pub(crate) route: Route,
 }
@@ -173,7 +175,7 @@ impl Cache {
         key: FlowKey,
         epoch: u64,
         route: Route,
-        mut give_up: impl FnMut(&Entry),
+        mut give_up: impl FnMut(&mut Entry),
     ) -> usize {
         let at = loop {
             let (set, _) = self.place(key.hash());
@@ -192,8 +194,8 @@ impl Cache {
             break set * WAYS + (0..WAYS).min_by_key(used).unwrap_or(0);
         };
         let listed = match self.entries[at].take() {
-            Some(old) => {
-                give_up(&old);
+            Some(mut old) => {
+                give_up(&mut old);
                 old.listed
             }
             None => {
@@ -202,13 +204,14 @@ impl Cache {
             }
         };
         self.tick += 1;
-        let entry = Entry { key, epoch, used: self.tick, listed, counts: FlowCounts::default(), route };
+        let counts = FlowCounts::default();
+        let entry = Entry { key, epoch, used: self.tick, listed, row: None, counts, route };
         self.put(at, entry);
         at
     }
 
     /// Hands over every entry that has counted anything, and zeroes it.
-    pub(crate) fn take_counts(&mut self, mut take: impl FnMut(&Entry)) {
+    pub(crate) fn take_counts(&mut self, mut take: impl FnMut(&mut Entry)) {
         for at in self.counted.drain(..) {
             if let Some(entry) = &mut self.entries[at as usize] {
                 take(entry);
@@ -282,7 +285,7 @@ mod tests {
             let mut cache = Cache::new(capacity);
             let (mut epoch, mut inserted) = (0, HashMap::new());
             let (mut counted, mut taken) = (HashMap::<u32, u64>::new(), HashMap::<u32, u64>::new());
-            let mut take = |e: &Entry| *taken.entry(e.route.interfaces as u32).or_default() += e.counts.frames;
+            let mut take = |e: &mut Entry| *taken.entry(e.route.interfaces as u32).or_default() += e.counts.frames;
             for (n, what) in steps {
                 match what {
                     0 => epoch += 1,

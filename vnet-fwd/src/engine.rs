@@ -295,7 +295,7 @@ impl Forwarder {
     }
 }
 
-fn give_counts(entry: &Entry, traffic: &mut TrafficTable) {
+fn give_counts(entry: &mut Entry, traffic: &mut TrafficTable) {
     let counts = entry.counts;
     if counts.frames == 0 {
         return;
@@ -310,5 +310,10 @@ fn give_counts(entry: &Entry, traffic: &mut TrafficTable) {
         received_frames: counts.delivered_frames,
         received_bytes: counts.delivered_bytes,
     };
-    traffic.add(entry.key.network, entry.key.source, entry.key.destination, pair);
+    if pair == PairCounts::default() {
+        return; // in transit between two links
+    }
+    let FlowKey { network, source, destination, .. } = entry.key;
+    entry.row = entry.row.or_else(|| traffic.row(network, source, destination));
+    traffic.add(entry.row, &pair);
 }

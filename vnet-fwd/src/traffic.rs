@@ -1,6 +1,7 @@
 //! Counts of what local VMs send and receive, by address pair.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use vnet_core::control::TrafficEntry;
 use vnet_core::{MacAddr, NetworkId};
@@ -26,34 +27,47 @@ pub(crate) struct PairCounts {
 /// A bounded table of address pairs. Pairs that come when it is full are not
 /// tracked, so that those it has keep exact counts.
 pub(crate) struct TrafficTable {
-    pairs: HashMap<(NetworkId, MacAddr, MacAddr), PairCounts>,
+    rows: Vec<TrafficEntry>,
+    places: HashMap<(NetworkId, MacAddr, MacAddr), u32>,
     capacity: usize,
     untracked: Untracked,
 }
 
 impl TrafficTable {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { pairs: HashMap::new(), capacity, untracked: Untracked::default() }
+        Self { rows: Vec::new(), places: HashMap::new(), capacity, untracked: Untracked::default() }
     }
 
-    /// Adds to the counts of one pair.
-    pub(crate) fn add(
-        &mut self,
-        network: NetworkId,
-        source: MacAddr,
-        destination: MacAddr,
-        counts: PairCounts,
-    ) {
-        if counts == PairCounts::default() {
-            return; // in transit between two links
+    /// Where a pair is counted from now on; `None` if the table is full.
+    pub(crate) fn row(&mut self, network: NetworkId, source: MacAddr, destination: MacAddr) -> Option<u32> {
+        let next = self.rows.len();
+        match self.places.entry((network, source, destination)) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(_) if next >= self.capacity => None,
+            Entry::Vacant(place) => {
+                let row = u32::try_from(next).ok()?;
+                place.insert(row);
+                self.rows.push(TrafficEntry {
+                    network,
+                    source,
+                    destination,
+                    sent_frames: 0,
+                    sent_bytes: 0,
+                    received_frames: 0,
+                    received_bytes: 0,
+                });
+                Some(row)
+            }
         }
-        let key = (network, source, destination);
-        if self.pairs.len() >= self.capacity && !self.pairs.contains_key(&key) {
+    }
+
+    /// Adds to the counts of the pair that has this row, or to those of all that have none.
+    pub(crate) fn add(&mut self, row: Option<u32>, counts: &PairCounts) {
+        let Some(total) = row.and_then(|row| self.rows.get_mut(row as usize)) else {
             self.untracked.frames += counts.sent_frames + counts.received_frames;
             self.untracked.bytes += counts.sent_bytes + counts.received_bytes;
             return;
-        }
-        let total = self.pairs.entry(key).or_default();
+        };
         total.sent_frames += counts.sent_frames;
         total.sent_bytes += counts.sent_bytes;
         total.received_frames += counts.received_frames;
@@ -65,17 +79,6 @@ impl TrafficTable {
     }
 
     pub(crate) fn report(&self) -> Vec<TrafficEntry> {
-        self.pairs
-            .iter()
-            .map(|(&(network, source, destination), counts)| TrafficEntry {
-                network,
-                source,
-                destination,
-                sent_frames: counts.sent_frames,
-                sent_bytes: counts.sent_bytes,
-                received_frames: counts.received_frames,
-                received_bytes: counts.received_bytes,
-            })
-            .collect()
+        self.rows.clone()
     }
 }
