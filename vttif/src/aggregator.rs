@@ -69,7 +69,10 @@ pub struct Aggregator {
 
 /// So many times all daemons have to report without anything new before a topology
 /// is stable. (On hosts with time to spare they do so anyway.)
-const STABLE_ROUNDS: u64 = 3;
+const STABLE_ROUNDS: u64 = 2;
+
+/// One new pair for so many is what was not heard of in time.
+const FEW: usize = 32;
 
 /// The topology that was last reported.
 #[derive(Debug)]
@@ -86,6 +89,8 @@ struct Reported {
 struct Candidate {
     /// When the topology began to differ from what was reported.
     since: Instant,
+    /// Does it only lack pairs?
+    is_thinner: bool,
     version: u64,
     classification: Option<Classification>,
 }
@@ -252,12 +257,17 @@ impl Aggregator {
             return None;
         }
         let version = self.detector.version();
-        let candidate = self.candidate.get_or_insert(Candidate { since: now, version, classification: None });
+        let is_thinner = self.detector.present().is_subset(&self.reported.edges);
+        let fresh = Candidate { since: now, is_thinner, version, classification: None };
+        let candidate = self.candidate.get_or_insert(fresh);
         if candidate.version != version {
             (candidate.version, candidate.classification) = (version, None);
         }
+        if std::mem::replace(&mut candidate.is_thinner, is_thinner) && !is_thinner {
+            // A gap is not the beginning of what comes after it.
+            candidate.since = now;
+        }
         let since = candidate.since;
-        let is_thinner = self.detector.present().is_subset(&self.reported.edges);
         let patience = if is_thinner { self.parameters.idle_after } else { self.parameters.follow_interval };
         let is_overdue = now.saturating_duration_since(since) > patience;
         let is_settled = self.detector.since_added() >= self.parameters.stable_for
@@ -269,8 +279,16 @@ impl Aggregator {
         let known = self.candidate.as_mut().and_then(|candidate| candidate.classification.take());
         let classification = known.unwrap_or_else(|| {
             let before = &self.reported.edges;
-            self.classify(self.detector.present(), |edge| self.detector.coming_rate(edge, before))
+            self.classify(self.detector.present(), |edge| {
+                self.detector.coming_rate(edge, before, &self.parameters)
+            })
         });
+        if self.completes(now, &classification) {
+            self.candidate = None;
+            self.reported.edges.clone_from(self.detector.present());
+            self.reported.classification = classification;
+            return None;
+        }
         if self.is_stable(now, &classification) || is_overdue {
             return Some(self.report(now, since, classification));
         }
@@ -278,6 +296,20 @@ impl Aggregator {
             candidate.classification = Some(classification);
         }
         None
+    }
+
+    /// Is the candidate what was reported a moment ago, with the few pairs of a large shape
+    /// that had not been heard of by then?
+    fn completes(&self, now: Instant, classification: &Classification) -> bool {
+        let Reported { edges, classification: before, changed, .. } = &self.reported;
+        let present = self.detector.present();
+        let is_recent =
+            changed.is_some_and(|at| now.saturating_duration_since(at) < self.parameters.follow_interval);
+        is_recent
+            && *classification.name() != TopologyName::Irregular
+            && classification.names() == before.names()
+            && edges.is_subset(present)
+            && (present.len() - edges.len()) * FEW <= present.len()
     }
 
     /// Has the candidate lasted long enough to be told of? Transitions mostly

@@ -33,6 +33,10 @@ const LINGER: u32 = 2;
 /// lest chatter pass for an application in the lull after a burst.
 const LULL: f64 = 0.1;
 
+/// A pause that is this many follow intervals long is the end of a phase. (Iterations
+/// of the same program are not all equally long.)
+const SLACK: f64 = 1.2;
+
 /// A pause is remembered for this many follow intervals.
 const MEMORY: u32 = 12;
 
@@ -63,7 +67,12 @@ struct Pair {
     current: f64,
     fast: f64,
     slow: [f64; 2],
-    /// For how long it has not sent (on the detector's clock); `None` if it never has.
+    /// Bytes both ways since a pair last entered the topology, and in what time.
+    fresh: f64,
+    fresh_for: Duration,
+    /// The time (on the detector's clock) for which nobody knows yet whether it has sent.
+    unheard: Duration,
+    /// For how long it has not sent; `None` if it never has.
     silent: Option<Duration>,
     /// The longest recent pause after which it sent again, and when that was.
     pause: Duration,
@@ -90,7 +99,8 @@ impl Detector {
 
     /// Takes in an interval of length `elapsed`: the bytes of each directed
     /// pair that sent any. A pair with a vertex that is `awaited` (whose daemon
-    /// has yet to report) is left for the next interval.
+    /// has yet to report) is left for the next interval, unless it is new and has sent:
+    /// that much is sure.
     pub(crate) fn advance(
         &mut self,
         elapsed: Duration,
@@ -143,7 +153,9 @@ impl Detector {
         let usual = parameters.update_interval.mul_f64(2.5);
         self.present.iter().filter_map(|edge| self.pairs.get(edge)).any(|pair| {
             !pair.is_young(self.clock, parameters)
-                && pair.silent.is_some_and(|silent| silent > usual.max(pair.pause.mul_f64(1.25)))
+                && pair
+                    .silent
+                    .is_some_and(|silent| silent + pair.unheard > usual.max(pair.pause.mul_f64(1.25)))
         })
     }
 
@@ -158,30 +170,22 @@ impl Detector {
 
     /// What the rate of a pair is likely to become, if the topology has just changed
     /// from what was `before`: the slow filters still hold a part of that.
-    pub(crate) fn coming_rate(&self, edge: Edge, before: &BTreeSet<Edge>) -> [f64; 2] {
+    pub(crate) fn coming_rate(
+        &self,
+        edge: Edge,
+        before: &BTreeSet<Edge>,
+        parameters: &Parameters,
+    ) -> [f64; 2] {
         let Some(pair) = self.pairs.get(&edge) else { return [0.0; 2] };
-        let slow = pair.slow_sum();
-        let coming = match before.contains(&edge) {
-            false => pair.fast.max(slow),
-            // One that pauses now is not gone.
-            true => pair.fast.min(slow).max(slow / 4.0),
-        };
-        if slow > 0.0 { pair.slow.map(|rate| rate * coming / slow) } else { pair.slow }
+        pair.slow.map(|rate| rate * pair.trend(before.contains(&edge), parameters))
     }
 
     /// The topology is now known to have become this: what the slow filters
     /// hold of the one before is out of date.
     pub(crate) fn settle(&mut self, before: &BTreeSet<Edge>, parameters: &Parameters) {
         for (edge, pair) in &mut self.pairs {
-            let slow = pair.slow_sum();
-            let fresh = match (before.contains(edge), pair.present) {
-                (false, true) => pair.fast.max(slow),
-                (true, false) => pair.fast.min(slow),
-                _ => continue,
-            };
-            if slow > 0.0 {
-                pair.slow = pair.slow.map(|rate| rate * fresh / slow);
-            }
+            let trend = pair.trend(before.contains(edge), parameters);
+            pair.slow = pair.slow.map(|rate| rate * trend);
         }
         self.filled = self.filled.min(parameters.stable_for);
     }
@@ -219,7 +223,8 @@ impl Detector {
         let mut scale = Scale::default();
         for (edge, pair) in &mut self.pairs {
             pair.unseen += elapsed;
-            if awaited(edge.0) || awaited(edge.1) {
+            let is_new = !pair.present && pair.pending != [0.0; 2];
+            if !is_new && (awaited(edge.0) || awaited(edge.1)) {
                 pair.current = f64::NAN;
             } else {
                 let span = pair.unseen.as_secs_f64().max(1e-6);
@@ -230,6 +235,8 @@ impl Detector {
                 for (slow, rate) in pair.slow.iter_mut().zip(rates) {
                     *slow += gain * (rate - *slow);
                 }
+                pair.fresh += pair.pending[0] + pair.pending[1];
+                pair.fresh_for += pair.unseen;
                 (pair.pending, pair.unseen) = ([0.0; 2], Duration::ZERO);
             }
             // An interval not yet known (NaN) is no maximum.
@@ -249,10 +256,11 @@ impl Detector {
     fn judge(&mut self, elapsed: Duration, scale: &Scale, parameters: &Parameters) {
         let clock = self.clock;
         for (edge, pair) in &mut self.pairs {
+            pair.unheard += elapsed;
             if pair.current.is_nan() {
                 continue;
             }
-            pair.listen(elapsed, clock, scale, parameters);
+            pair.listen(clock, scale, parameters);
             let belongs = if pair.present {
                 pair.still_belongs(clock, scale, parameters)
             } else {
@@ -272,6 +280,11 @@ impl Detector {
                 self.last_removed = clock;
             }
         }
+        if self.last_added == clock {
+            for pair in self.pairs.values_mut() {
+                (pair.fresh, pair.fresh_for) = (0.0, Duration::ZERO);
+            }
+        }
     }
 }
 
@@ -289,8 +302,32 @@ impl Pair {
         self.slow[0] + self.slow[1]
     }
 
+    /// How many times its slow rate the coming one is, when the topology has just changed from one
+    /// that it was a part of or not.
+    fn trend(&self, was_present: bool, parameters: &Parameters) -> f64 {
+        let slow = self.slow_sum();
+        if slow <= 0.0 {
+            return 1.0;
+        }
+        let coming = match (was_present, self.present) {
+            (false, false) => slow,
+            (false, true) => self.fast.max(slow),
+            (true, false) => self.fast.min(slow),
+            (true, true) => {
+                // One that pauses now is not gone.
+                let pauses = self.pause.max(self.silent.unwrap_or_default());
+                let least = if pauses > parameters.update_interval * 2 { slow / 4.0 } else { 0.0 };
+                let seconds = self.fresh_for.as_secs_f64();
+                let fresh = if seconds > 0.0 { self.fresh / seconds } else { slow };
+                fresh.min(slow).max(least)
+            }
+        };
+        coming / slow
+    }
+
     /// Keeps the account of when it sends and pauses.
-    fn listen(&mut self, elapsed: Duration, clock: Duration, scale: &Scale, parameters: &Parameters) {
+    fn listen(&mut self, clock: Duration, scale: &Scale, parameters: &Parameters) {
+        let elapsed = std::mem::take(&mut self.unheard);
         // Much less than usual, of itself or of others, is as good as nothing.
         let usual = self.slow_sum().max(scale.novel / 2.0);
         let is_sending = self.current > 0.0 && self.current >= parameters.detection_threshold * usual;
@@ -301,7 +338,8 @@ impl Pair {
             if forgotten {
                 self.pause = Duration::ZERO;
             }
-            if pause < parameters.follow_interval && pause.mul_f64(1.25) >= self.pause {
+            let is_usual = pause < parameters.follow_interval.mul_f64(SLACK);
+            if is_usual && pause.mul_f64(1.25) >= self.pause {
                 self.pause = self.pause.max(pause);
                 self.paused_at = clock;
             }
@@ -325,11 +363,12 @@ impl Pair {
         let hold = if self.is_young(clock, parameters) {
             parameters.follow_interval
         } else {
-            parameters.release_after.max(self.pause.mul_f64(1.5))
+            // Pauses are known to an interval.
+            parameters.release_after.max(self.pause.mul_f64(1.5) + parameters.update_interval)
         };
         let threshold = parameters.detection_threshold / 2.0;
         let is_strong = self.slow_sum() >= threshold * scale.slow || self.fast >= threshold * scale.novel;
-        is_strong && self.silent.is_some_and(|silent| silent <= hold)
+        is_strong && self.silent.is_some_and(|silent| silent < hold)
     }
 }
 

@@ -31,6 +31,7 @@
 mod aggregator;
 mod classify;
 mod detector;
+mod flow;
 mod ledger;
 mod matrix;
 mod name;

@@ -24,7 +24,7 @@ pub struct Parameters {
     /// insensitive to it, and TCP's acknowledgements stay below it.
     pub detection_threshold: f64,
     /// For how long nothing may be added to a topology before it is reported.
-    /// Default 5 update intervals. One without a name must be stable for twice
+    /// Default 4 update intervals. One without a name must be stable for twice
     /// as long, and so must one that follows another within `follow_interval`.
     /// One that only loses edges, and with them a VM, must be stable for
     /// `follow_interval`; one that loses its name with them, for `idle_after`: a
@@ -32,7 +32,8 @@ pub struct Parameters {
     pub stable_for: Duration,
     /// How long an edge that was busy in every update must be silent to leave
     /// the topology. Default 5 update intervals. An edge that is known to pause
-    /// may be silent for one and a half times its longest recent pause.
+    /// may be silent for one and a half times its longest recent pause, and an update
+    /// interval.
     pub release_after: Duration,
     /// The shortest time between changes of the application that is followed.
     /// Edges that come and go faster are all part of the topology (the union).
@@ -90,7 +91,7 @@ impl Parameters {
             update_interval,
             smoothing_interval: (bound * 2).max(20 * update_interval),
             detection_threshold: 0.1,
-            stable_for: 5 * update_interval,
+            stable_for: 4 * update_interval,
             release_after: 5 * update_interval,
             follow_interval: (bound * 3).max(30 * update_interval),
             idle_after: (bound * 5).max(100 * update_interval),
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(p.update_interval, ms(50));
         assert_eq!(p.update_rate(), 20.0);
         assert_eq!(p.smoothing_interval, ms(1000));
-        assert_eq!((p.stable_for, p.release_after), (ms(250), ms(250)));
+        assert_eq!((p.stable_for, p.release_after), (ms(200), ms(250)));
         assert_eq!(p.follow_interval, ms(1500));
         assert_eq!(p.idle_after, ms(5000));
         assert_eq!(p.daemon_timeout, ms(1000));

@@ -28,7 +28,7 @@ const PACE: Duration = Duration::from_millis(5);
 
 /// And the least of it for each datagram of all VMs: what the machine takes to carry
 /// one, with some to spare.
-const SHARE: Duration = Duration::from_micros(30);
+const SHARE: Duration = Duration::from_micros(60);
 
 /// What one VM does.
 #[derive(Clone, Debug)]

@@ -21,6 +21,8 @@ const TESTS: &[Test] = &[
     ("shapes_of_16_vms_are_named_right", naming::shapes_of_16_vms_are_named_right),
     ("shapes_of_32_vms_are_named_right", naming::shapes_of_32_vms_are_named_right),
     ("shapes_of_8_vms_are_named_in_half_a_second", naming::shapes_of_8_vms_are_named_in_half_a_second),
+    ("shapes_of_16_vms_are_named_in_half_a_second", naming::shapes_of_16_vms_are_named_in_half_a_second),
+    ("shapes_of_32_vms_are_named_in_half_a_second", naming::shapes_of_32_vms_are_named_in_half_a_second),
     ("paths_are_inferred_from_the_workload", paths::paths_are_inferred_from_the_workload),
     ("paths_with_little_traffic_stay_unknown", paths::paths_with_little_traffic_stay_unknown),
     ("switched_every_50_ms_it_is_the_union", switching::switched_every_50_ms_it_is_the_union),

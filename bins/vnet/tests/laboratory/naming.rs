@@ -60,6 +60,14 @@ pub(crate) fn shapes_of_8_vms_are_named_in_half_a_second() -> TestResult {
     each_turn_is_reported_once(&star(8)?.0, SHAPES_8, Duration::from_secs(2))
 }
 
+pub(crate) fn shapes_of_16_vms_are_named_in_half_a_second() -> TestResult {
+    each_turn_is_reported_once(&star(16)?.0, SHAPES_16, Duration::from_secs(2))
+}
+
+pub(crate) fn shapes_of_32_vms_are_named_in_half_a_second() -> TestResult {
+    each_turn_is_reported_once(&star(32)?.0, SHAPES_32, Duration::from_secs(2))
+}
+
 fn all_are_named_right(vms: u32, shapes: &[(&str, &str)]) -> TestResult {
     let (bed, _) = star(vms)?;
     // 496 pairs take turns on the cores of a small machine before all have been heard.

@@ -128,7 +128,7 @@ fn all_turns(bed: &Testbed, shapes: &[(&str, &str)], period: Duration) -> TestRe
     );
     // A machine that is busy with other things may stall all of it now and then.
     let late = delays.iter().filter(|delay| **delay > ALLOWED_MS).count();
-    if wrong.len() > 1 || wrong.len() + late > shapes.len().max(10) / 5 {
+    if !wrong.is_empty() || late > shapes.len().max(10) / 5 {
         return Err(format!("{late} reports were late; {}", wrong.join("\n")).into());
     }
     Ok(())
