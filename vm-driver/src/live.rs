@@ -19,6 +19,12 @@ pub trait LiveMigration: Send + Sync {
     /// [`Incoming`](crate::State::Incoming) then.
     fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError>;
 
+    /// All that its disks hold is here, and what changes there changes here: from now on
+    /// they stay even if its monitor ends, and the VM is [`Stopped`](crate::State::Stopped)
+    /// then. [`LiveMigration::has_arrived`] notes that too, but while the VM stands still;
+    /// whoever knows when memory begins to come says it then.
+    fn keep_disks(&self, id: &VmId) -> Result<(), DriverError>;
+
     /// Has the VM arrived, whole? Waits up to `patience` until the monitor says
     /// that it runs. It doesn't leave the state `Incoming` before
     /// [`LiveMigration::arrive`]. When it has, its disks are whole: should its monitor end

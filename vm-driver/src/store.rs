@@ -43,6 +43,20 @@ pub(crate) struct Record {
     pub(crate) ended: Option<String>,
 }
 
+impl Record {
+    /// Of a VM that nothing has happened to yet.
+    pub(crate) fn new(config: &VmConfig, state: Option<State>, version: u64) -> Self {
+        Self {
+            config: config.clone(),
+            state,
+            before: None,
+            version,
+            cpu_share: CpuShare::ORDINARY,
+            ended: None,
+        }
+    }
+}
+
 fn ordinary() -> CpuShare {
     CpuShare::ORDINARY
 }

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod cli;
 pub mod client;
 pub mod config;
 pub mod control;

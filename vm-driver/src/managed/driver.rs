@@ -41,14 +41,7 @@ where
             config.check()?;
             self.monitor.check(config)?;
             let folder = self.store.make_folder(id)?;
-            let mut record = Record {
-                config: config.clone(),
-                state: None,
-                before: None,
-                version: 0,
-                cpu_share: CpuShare::ORDINARY,
-                ended: None,
-            };
+            let mut record = Record::new(config, None, 0);
             let made = config
                 .disks
                 .iter()

@@ -8,6 +8,8 @@
 //! | resume | monitor with the memory, still; record; go; file removed | as start |
 //! | stop | monitor ends; record | it is found stopped |
 
+#[cfg(any(feature = "namespace", feature = "qemu"))]
+mod arrival;
 mod driver;
 
 use std::fs;
@@ -60,6 +62,14 @@ pub(crate) trait Monitor: Send + Sync {
     }
     /// Lets the VM run.
     fn go(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
+    /// Tells the network where a VM that has arrived is now.
+    #[cfg_attr(
+        not(any(feature = "qemu", feature = "namespace")),
+        expect(dead_code, reason = "no other driver migrates live")
+    )]
+    fn announce(&self, _id: &VmId, _folder: &Path) -> Result<(), DriverError> {
+        Ok(())
+    }
     /// Lets the VM stand still.
     fn freeze(&self, id: &VmId, folder: &Path) -> Result<(), DriverError>;
     /// Writes the memory of a VM that stands still.
@@ -220,14 +230,7 @@ impl<M: Monitor> Managed<M> {
             self.settle(id)?;
             self.store.expect_unknown(id, Operation::Register)?;
             self.monitor.check(config)?;
-            let record = Record {
-                config: config.clone(),
-                state: Some(state),
-                before: None,
-                version,
-                cpu_share: CpuShare::ORDINARY,
-                ended: None,
-            };
+            let record = Record::new(config, Some(state), version);
             let files = self.store.files(&record)?;
             let has_memory = files.iter().any(|file| file.kind == FileKind::Memory);
             match state {

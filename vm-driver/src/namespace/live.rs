@@ -5,7 +5,7 @@
 //! doesn't see them, as on another machine, refuses.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{LOG, MARK, Namespaces, PATIENCE, PID, gate, remove_if_there};
 use crate::config::VmConfig;
-use crate::driver::CpuShare;
 use crate::error::DriverError;
 use crate::id::VmId;
 use crate::io::process::is_ours;
 use crate::live::{LiveError, LiveMigration, LiveProgress, LiveSummary, Sockets};
-use crate::managed::{Life, Managed, MaybeLive, Monitor};
-use crate::state::{IllegalTransition, Operation, State};
-use crate::store::Record;
+use crate::managed::{Managed, MaybeLive, Monitor};
 
 /// The first process, as [`PID`], of a VM that has arrived and is not ours yet.
 pub(super) const ARRIVED: &str = "arrived.pid";
@@ -67,77 +64,41 @@ impl MaybeLive for Managed<Namespaces> {
 impl LiveMigration for Managed<Namespaces> {
     fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError> {
         let id = &config.id;
-        self.store.lock(id, || {
-            self.settle(id)?;
-            self.store.expect_unknown(id, Operation::Receive)?;
-            self.monitor.check(config)?;
-            let folder = self.store.make_folder(id)?;
-            let record = Record {
-                config: config.clone(),
-                state: Some(State::Incoming),
-                before: None,
-                version,
-                cpu_share: CpuShare::ORDINARY,
-                ended: None,
-            };
+        self.expect_arrival(config, version, |_, folder| {
             let memory = folder.join(SOCKET);
-            let received = wait_at(&memory, &folder)
-                .map_err(DriverError::io(id, format!("wait at {}", memory.display())))
-                .and_then(|waiting| {
-                    self.monitor.waiting.insert(id, waiting);
-                    self.store.write(&record)
-                });
-            if received.is_err() {
-                self.monitor.waiting.remove(id);
-                self.store.remove(id)?;
-            }
-            received.map(|()| Sockets { memory, disks: None })
+            let waiting = wait_at(&memory, folder)
+                .map_err(DriverError::io(id, format!("wait at {}", memory.display())))?;
+            self.monitor.waiting.insert(id, waiting);
+            Ok(Sockets { memory, disks: None })
         })
     }
 
+    fn keep_disks(&self, id: &VmId) -> Result<(), DriverError> {
+        self.keep_arriving_disks(id)
+    }
+
     fn has_arrived(&self, id: &VmId, patience: Duration) -> Result<bool, DriverError> {
-        let end = Instant::now() + patience;
-        loop {
-            let life = self.with(id, Operation::Arrive, |record, folder| {
-                let life = self.monitor.life(id, folder)?;
-                if life == Life::Still && record.before.is_none() {
-                    record.before = Some(State::Running);
-                    self.store.write(record)?;
-                }
-                Ok(life)
-            })?;
-            if life == Life::Still || Instant::now() >= end {
-                return Ok(life == Life::Still);
-            }
-            thread::sleep(LOOK);
-        }
+        self.wait_for_arrival(id, patience)
     }
 
     fn arrive(&self, id: &VmId) -> Result<(), DriverError> {
-        self.with(id, Operation::Arrive, |record, folder| {
-            if self.monitor.life(id, folder)? != Life::Still {
-                let source = IllegalTransition { state: Some(State::Incoming), operation: Operation::Arrive };
-                return Err(DriverError::Illegal { vm: id.clone(), source });
+        self.finish_arrival(id, |_, folder| {
+            match fs::rename(folder.join(ARRIVED), folder.join(PID)) {
+                // Before a crash.
+                Err(error) if error.kind() == ErrorKind::NotFound && folder.join(PID).exists() => Ok(()),
+                renamed => renamed,
             }
-            fs::rename(folder.join(ARRIVED), folder.join(PID))
-                .and_then(|()| remove_if_there(&folder.join(SOCKET)))
-                .map_err(DriverError::io(id, "take its processes"))?;
+            .and_then(|()| remove_if_there(&folder.join(SOCKET)))
+            .map_err(DriverError::io(id, "take its processes"))?;
             self.monitor.waiting.remove(id);
-            record.version += 1;
-            record.before = None;
-            self.put(record, State::Running)?;
-            self.monitor.go(id, folder)
+            Ok(())
         })
     }
 
     fn abandon(&self, id: &VmId) -> Result<(), DriverError> {
-        self.store.lock(id, || {
-            self.settle(id)?;
-            let Some(record) = self.store.read(id)? else { return Ok(()) };
-            let illegal = |source| DriverError::Illegal { vm: id.clone(), source };
-            Operation::Abandon.check(record.state).map_err(illegal)?;
+        self.give_up_arrival(id, |_| {
             self.monitor.waiting.remove(id);
-            self.store.remove(id)
+            Ok(())
         })
     }
 
@@ -149,11 +110,7 @@ impl LiveMigration for Managed<Namespaces> {
         agree: &mut dyn FnMut() -> bool,
     ) -> Result<LiveSummary, LiveError> {
         let mut begun = Instant::now();
-        let result = self.with(id, Operation::HandOver, |record, folder| {
-            if record.state != Some(State::Running) {
-                let source = IllegalTransition { state: record.state, operation: Operation::HandOver };
-                return Err(DriverError::Illegal { vm: id.clone(), source });
-            }
+        let result = self.with_leaving(id, |record, folder| {
             let wrong = |action: &'static str| move |error| DriverError::io(id, action)(error);
             let mut talk = Talk::begin(&to.memory).map_err(wrong("reach the other provider"))?;
             let processes = self.monitor.processes(id, folder)?;
@@ -166,8 +123,7 @@ impl LiveMigration for Managed<Namespaces> {
                 self.monitor.go(id, folder)?;
                 return Ok(false);
             }
-            record.before = Some(State::Running);
-            self.put(record, State::Departed)?;
+            self.commit_hand_over(record)?;
             let mut hand_over = || {
                 fs::rename(folder.join(PID), folder.join(DEPARTED))?;
                 talk.say_line(YOURS)?;
@@ -176,8 +132,7 @@ impl LiveMigration for Managed<Namespaces> {
             if let Err(error) = hand_over() {
                 // Nobody at the other side lets it run before we say so.
                 self.monitor.reclaim(folder).map_err(wrong("take its processes back"))?;
-                record.before = None;
-                self.put(record, State::Running)?;
+                self.revoke_hand_over(record)?;
                 self.monitor.go(id, folder)?;
                 return Err(wrong("hand its processes over")(error));
             }

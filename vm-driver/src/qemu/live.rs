@@ -2,6 +2,7 @@
 //! VM runs, memory by pre-copy, and a hand-over that the caller agrees to.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,10 @@ use serde_json::json;
 
 use crate::config::VmConfig;
 use crate::disk;
-use crate::driver::CpuShare;
 use crate::error::DriverError;
 use crate::id::VmId;
 use crate::live::{LiveError, LiveMigration, LiveProgress, LiveSummary, Sockets};
-use crate::managed::{Life, Managed, MaybeLive, Monitor};
-use crate::state::{IllegalTransition, Operation, State};
+use crate::managed::{Managed, MaybeLive, Monitor};
 use crate::store::Record;
 
 use super::Qemu;
@@ -25,8 +24,12 @@ use super::qmp::Connection;
 pub(super) const MEMORY_SOCKET: &str = "memory.sock";
 pub(super) const DISKS_SOCKET: &str = "disks.sock";
 
-/// How long the VM may stand still for the last of its memory, as QEMU plans it.
-const STILL_MS: u64 = 50;
+/// How long the VM may stand still for the last of its memory, as QEMU plans it, in
+/// milliseconds: so long at first; twice as long each time that [`PASSES`] more passes over
+/// its memory have left more than that, as a VM that writes faster than the network carries
+/// would never come to its end; and no longer.
+const STILL_MS: RangeInclusive<u64> = 10..=5000;
+const PASSES: u64 = 4;
 
 /// How often QEMU is asked how far it is: while the VM runs, and while it stands still.
 const LOOK: Duration = Duration::from_millis(20);
@@ -43,77 +46,32 @@ impl MaybeLive for Managed<Qemu> {
 
 impl LiveMigration for Managed<Qemu> {
     fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError> {
-        let id = &config.id;
-        self.store.lock(id, || {
-            self.settle(id)?;
-            self.store.expect_unknown(id, Operation::Receive)?;
-            self.monitor.check(config)?;
-            let folder = self.store.make_folder(id)?;
-            let record = Record {
-                config: config.clone(),
-                state: Some(State::Incoming),
-                before: None,
-                version,
-                cpu_share: CpuShare::ORDINARY,
-                ended: None,
-            };
-            let received = self.store.write(&record).and_then(|()| self.wait_for(&record, &folder));
-            if received.is_err() {
-                self.monitor.end(id, &folder)?;
-                self.store.remove(id)?;
-            }
-            received
-        })
+        self.expect_arrival(config, version, |record, folder| self.wait_for(record, folder))
+    }
+
+    fn keep_disks(&self, id: &VmId) -> Result<(), DriverError> {
+        self.keep_arriving_disks(id)
     }
 
     fn has_arrived(&self, id: &VmId, patience: Duration) -> Result<bool, DriverError> {
-        let end = Instant::now() + patience;
-        loop {
-            let life = self.with(id, Operation::Arrive, |record, folder| {
-                let life = self.monitor.life(id, folder)?;
-                // From now on its disks are whole: they stay even if its monitor ends.
-                if life == Life::Still && record.before.is_none() {
-                    record.before = Some(State::Running);
-                    self.store.write(record)?;
-                }
-                Ok(life)
-            })?;
-            if life == Life::Still || Instant::now() >= end {
-                return Ok(life == Life::Still);
-            }
-            std::thread::sleep(LOOK_CLOSELY);
-        }
+        self.wait_for_arrival(id, patience)
     }
 
     fn arrive(&self, id: &VmId) -> Result<(), DriverError> {
-        self.with(id, Operation::Arrive, |record, folder| {
-            if self.monitor.life(id, folder)? != Life::Still {
-                let source = IllegalTransition { state: Some(State::Incoming), operation: Operation::Arrive };
-                return Err(DriverError::Illegal { vm: id.clone(), source });
+        self.finish_arrival(id, |record, folder| {
+            if record.config.disks.is_empty() {
+                return Ok(());
             }
             self.monitor.with(id, folder, |qemu| {
-                if !record.config.disks.is_empty() {
-                    qemu.call("close its disks to the other host", &api::nbd_server_stop {})?;
-                }
+                // They may have been closed before a crash; open ones keep it from running.
+                let _ = qemu.call("close its disks to the other host", &api::nbd_server_stop {});
                 Ok(())
-            })?;
-            record.version += 1;
-            record.before = None;
-            self.put(record, State::Running)?;
-            self.monitor.go(id, folder)
+            })
         })
     }
 
     fn abandon(&self, id: &VmId) -> Result<(), DriverError> {
-        self.store.lock(id, || {
-            self.settle(id)?;
-            // QEMU ends when the other one cancels, and then nothing is left.
-            let Some(record) = self.store.read(id)? else { return Ok(()) };
-            let illegal = |source| DriverError::Illegal { vm: id.clone(), source };
-            Operation::Abandon.check(record.state).map_err(illegal)?;
-            self.monitor.end(id, &self.store.folder(id))?;
-            self.store.remove(id)
-        })
+        self.give_up_arrival(id, |folder| self.monitor.end(id, folder))
     }
 
     fn send(
@@ -124,11 +82,7 @@ impl LiveMigration for Managed<Qemu> {
         agree: &mut dyn FnMut() -> bool,
     ) -> Result<LiveSummary, LiveError> {
         let mut is_committed = false;
-        let result = self.with(id, Operation::HandOver, |record, folder| {
-            if record.state != Some(State::Running) {
-                let source = IllegalTransition { state: record.state, operation: Operation::HandOver };
-                return Err(DriverError::Illegal { vm: id.clone(), source });
-            }
+        let result = self.with_leaving(id, |record, folder| {
             let sent = self.monitor.with(id, folder, |qemu| copy(qemu, &record.config, to, report));
             if let Err(error) = sent {
                 self.put_right(id, folder)?;
@@ -138,15 +92,19 @@ impl LiveMigration for Managed<Qemu> {
                 self.put_right(id, folder)?;
                 return Ok(None);
             }
-            record.before = Some(State::Running);
-            self.put(record, State::Departed)?;
             is_committed = true;
-            match self.monitor.with(id, folder, finish) {
+            // Noting it takes as long as the last of its memory takes to cross. Should this
+            // process end before both are done, nobody has been told that it is elsewhere.
+            let finished = std::thread::scope(|scope| {
+                let noting = scope.spawn(|| self.commit_hand_over(record));
+                let finished = self.monitor.with(id, folder, finish);
+                noting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(finished)
+            });
+            match finished {
                 Ok(Finished::Arrived(summary)) => Ok(Some(summary)),
                 Ok(Finished::RunsOn(error)) => {
                     // Nobody at the other side lets it run before we say so.
-                    record.before = None;
-                    self.put(record, State::Running)?;
+                    self.revoke_hand_over(record)?;
                     is_committed = false;
                     self.put_right(id, folder)?;
                     Err(error)
@@ -220,9 +178,11 @@ fn copy(
     cancel(qemu)?;
     remove_mirrors(qemu)?;
     set_capabilities(qemu, &["events", "return-path", "pause-before-switchover"])?;
-    unlimited(qemu)?;
+    let mut limit_ms = *STILL_MS.start();
+    set_limits(qemu, limit_ms)?;
     let disk_bytes = mirror_disks(qemu, config, to, report)?;
     qemu.call("send its memory", &migrate_to(format!("unix:{}", to.memory.display())))?;
+    let mut passes = PASSES;
     loop {
         let migration = qemu.migration()?;
         let ram = migration.ram.unwrap_or_default();
@@ -239,6 +199,14 @@ fn copy(
                 return Err(qemu.error("send its memory", why));
             }
             _ => {}
+        }
+        if ram.dirty_sync_count > passes && limit_ms < *STILL_MS.end() {
+            passes = ram.dirty_sync_count + PASSES;
+            limit_ms = (2 * limit_ms).min(*STILL_MS.end());
+            tracing::debug!(
+                "its memory changes faster than it crosses: it may stand still for {limit_ms} ms"
+            );
+            set_limits(qemu, limit_ms)?;
         }
         // Close to the end every look is time that the VM stands still.
         std::thread::sleep(if ram.remaining > 16 << 20 { LOOK } else { LOOK_CLOSELY });
@@ -308,7 +276,6 @@ fn finish(qemu: &mut Connection) -> Result<Finished, DriverError> {
         match migration.status.as_str() {
             // With the return path on: the other QEMU has said that it has all of it.
             "completed" => {
-                remove_mirrors(qemu)?;
                 return Ok(Finished::Arrived(LiveSummary {
                     still: Duration::from_millis(migration.downtime.unwrap_or(0)),
                     memory_bytes: migration.ram.unwrap_or_default().transferred,
@@ -369,11 +336,20 @@ pub(super) fn set_capabilities(qemu: &mut Connection, on: &[&str]) -> Result<(),
     qemu.call("prepare a migration", &set).map(|_| ())
 }
 
-/// Lets migrations use all that the network gives: what throttles them is the tunnel.
-pub(super) fn unlimited(qemu: &mut Connection) -> Result<(), DriverError> {
-    let set = json!({"max-bandwidth": 1_u64 << 40, "downtime-limit": STILL_MS});
+/// Lets migrations use all that the network gives, as what throttles them is the tunnel, and
+/// stand still for so long.
+pub(super) fn set_limits(qemu: &mut Connection, still_ms: u64) -> Result<(), DriverError> {
+    let set = json!({"max-bandwidth": 1_u64 << 40, "downtime-limit": still_ms});
     let set: api::migrate_set_parameters = made(qemu, set)?;
     qemu.call("prepare a migration", &set).map(|_| ())
+}
+
+/// Lets its network cards say where they are (RARP), now that frames to them come here.
+/// QEMU does so by itself before a VM goes on, and then at growing intervals.
+pub(super) fn announce(qemu: &mut Connection) -> Result<(), DriverError> {
+    let announce = json!({"initial": 50, "max": 500, "rounds": 4, "step": 100});
+    let announce: api::announce_self = made(qemu, announce)?;
+    qemu.call("let its network cards say where they are", &announce).map(|_| ())
 }
 
 pub(super) fn migrate_to(uri: String) -> api::migrate {

@@ -296,6 +296,10 @@ impl Monitor for Qemu {
         })
     }
 
+    fn announce(&self, id: &VmId, folder: &Path) -> Result<(), DriverError> {
+        self.with(id, folder, live::announce)
+    }
+
     fn freeze(&self, id: &VmId, folder: &Path) -> Result<(), DriverError> {
         self.with(id, folder, |qemu| qemu.call("let it stand still", &api::stop {}).map(|_| ()))
     }
@@ -303,7 +307,8 @@ impl Monitor for Qemu {
     fn save(&self, id: &VmId, folder: &Path, memory: &Path) -> Result<(), DriverError> {
         const ACTION: &str = "save its memory";
         self.with(id, folder, |qemu| {
-            live::unlimited(qemu)?;
+            // It stands still already.
+            live::set_limits(qemu, 1000)?;
             live::set_capabilities(qemu, &[])?;
             let uri = format!("exec:cat > {}", command_line::quoted(memory));
             qemu.call(ACTION, &live::migrate_to(uri))?;

@@ -113,6 +113,9 @@ pub(super) struct Ram {
     pub(super) transferred: u64,
     #[serde(default)]
     pub(super) remaining: u64,
+    /// How often all of it was gone through.
+    #[serde(default, rename = "dirty-sync-count")]
+    pub(super) dirty_sync_count: u64,
 }
 
 impl Migration {

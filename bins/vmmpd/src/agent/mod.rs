@@ -5,5 +5,4 @@ mod program;
 mod users;
 
 pub(crate) use node::random_number;
-pub(crate) use program::{finish, keygen};
 pub use program::{main_from_env, run};

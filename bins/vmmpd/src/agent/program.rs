@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use vmmp::Party;
 use vmmp::io::channel::{Keys, show_key};
 use vmmp::io::stream::Address;
 
 use super::node::Node;
 use super::users::Users;
-use crate::config::{AgentConfig, load};
+use crate::cli::Command;
+use crate::config::AgentConfig;
 use crate::error::Error;
 use crate::links::{Contact, Links};
 use crate::server::{Whose, listen, listen_for_users};
@@ -28,43 +28,9 @@ struct Options {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run, with this configuration
-    Run {
-        /// A TOML file; the manual of the library `vmmpd` describes it
-        config: PathBuf,
-    },
-    /// Make keys in this file, unless it is there, and print the public one
-    Keygen {
-        /// `key` in the daemon's state folder
-        file: PathBuf,
-    },
-}
-
 /// Runs the program `vmmpa` with the arguments of this process.
 pub fn main_from_env() -> ExitCode {
-    crate::log::start();
-    let done = match Options::parse().command {
-        Command::Run { config } => load(&config).and_then(|config| run(&config)),
-        Command::Keygen { file } => keygen(&file),
-    };
-    finish("vmmpa", done)
-}
-
-pub(crate) fn finish(program: &str, done: Result<(), Error>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{program}: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-pub(crate) fn keygen(file: &std::path::Path) -> Result<(), Error> {
-    println!("{}", show_key(&Keys::load_or_make(file)?.public));
-    Ok(())
+    Options::parse().command.carry_out("vmmpa", run)
 }
 
 /// Runs an agent, for as long as its journal can be written.

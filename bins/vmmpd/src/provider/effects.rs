@@ -49,9 +49,15 @@ pub(super) fn begin(host: &Arc<Host>, effect: Effect) {
         Effect::Fetch { id, ticket, machine, origin, method } => {
             match host.begin_incoming(id, ticket, &machine, &origin, &method) {
                 Err(why) => host.outcome(id, Outcome::Fetched(Err(why))),
-                Ok(_) => host.lanes.push(&machine, move || {
+                Ok(incoming) => host.lanes.push(&machine, move || {
                     let fetched = fetch(&shared, id);
+                    let stands_still = fetched.is_ok() && incoming.method.is_live();
                     shared.outcome(id, Outcome::Fetched(fetched));
+                    // Beside what the parties say to each other before the hand-over. No rule
+                    // points here yet.
+                    if stands_still {
+                        shared.attach(&incoming.machine);
+                    }
                 }),
             }
         }
@@ -63,7 +69,7 @@ pub(super) fn begin(host: &Arc<Host>, effect: Effect) {
             });
         }
         Effect::Complete { id, machine } => host.lanes.push(&machine.clone(), move || {
-            complete(&shared, id, &machine);
+            complete(&shared, id);
         }),
         // Done at once, by `own`.
         Effect::Own { id, machine, version } => own(host, id, &machine, version),
@@ -73,8 +79,8 @@ pub(super) fn begin(host: &Arc<Host>, effect: Effect) {
 fn hand_over(host: &Host, outgoing: &super::host::Outgoing) -> Result<(), String> {
     outgoing.method.hand_over(host, outgoing)?;
     // From here on nothing may be forwarded to the old place.
-    if let Some(overlay) = &host.overlay {
-        overlay.detach(&*host.driver, &outgoing.vm);
+    if !outgoing.method.is_live() {
+        host.detach(&outgoing.vm);
     }
     Ok(())
 }
@@ -89,9 +95,7 @@ fn restore(host: &Host, machine: &MachineId) {
     let put_back = || -> Result<(), DriverError> {
         if host.driver.status(&vm)?.state == State::Departed {
             host.driver.take_back(&vm)?;
-            if let Some(overlay) = &host.overlay {
-                overlay.follow(&*host.driver, &vm);
-            }
+            host.follow(&vm);
         }
         Ok(())
     };
@@ -157,14 +161,14 @@ fn fetch(host: &Host, id: MigrationId) -> Result<(), String> {
 }
 
 /// Sees that everything is there. The origin has closed its network cards already, so that
-/// the overlay can be told beside that: every step in between is time without service.
-fn complete(host: &Host, id: MigrationId, machine: &MachineId) {
+/// the overlay changes over beside that: every step in between is time without service.
+fn complete(host: &Host, id: MigrationId) {
     let Some(incoming) = host.incoming(id) else {
         return host.outcome(id, Outcome::Completed(Err("it is not being fetched".into())));
     };
     std::thread::scope(|scope| {
-        if host.overlay.is_some() && incoming.method.is_live() {
-            scope.spawn(|| follow(host, machine));
+        if incoming.method.is_live() {
+            scope.spawn(|| host.switch(&incoming));
         }
         host.outcome(id, Outcome::Completed(incoming.method.complete(host, &incoming)));
     });
@@ -173,8 +177,8 @@ fn complete(host: &Host, id: MigrationId, machine: &MachineId) {
 /// Opens a machine's network cards here, and points all rules to them.
 fn follow(host: &Host, machine: &MachineId) {
     host.attach(machine);
-    if let (Some(overlay), Ok(vm)) = (&host.overlay, vm_id(machine)) {
-        overlay.follow(&*host.driver, &vm);
+    if let Ok(vm) = vm_id(machine) {
+        host.follow(&vm);
     }
 }
 
@@ -217,6 +221,11 @@ pub(super) fn is_leftover(host: &Host, machine: &MachineId, state: State) -> boo
 pub(super) fn discard(host: &Host, machine: &MachineId) {
     let Ok(vm) = vm_id(machine) else { return };
     let folder = host.folder(machine);
+    // Both may have been done for a hand-over that did not come to its end.
+    host.detach(&vm);
+    if let Err(error) = host.running.want(machine, false) {
+        tracing::warn!("machine {machine} has not come, and is still noted as one that should run: {error}");
+    }
     let remove = || -> Result<(), DriverError> {
         match host.driver.status(&vm).map(|status| status.state) {
             Ok(State::Incoming) => match host.driver.live() {

@@ -15,7 +15,7 @@ use super::lanes::Lanes;
 use super::manifest::Manifest;
 use super::method::{self, Method};
 use super::node::Event;
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Switch};
 use super::running::Running;
 use crate::links::Contact;
 
@@ -59,6 +59,8 @@ pub(super) struct Incoming {
     pub(super) connections: Connections,
     /// Where the monitor takes it in, if it comes live.
     pub(super) takes: Mutex<Option<vm_driver::Sockets>>,
+    /// What daemons have to change at the instant of hand-over.
+    pub(super) switch: Mutex<Option<Switch>>,
 }
 
 /// A live migration at the origin: the one thread sends, the other decides.
@@ -208,6 +210,7 @@ impl Host {
             method: method::find(method)?,
             connections: Connections::default(),
             takes: Mutex::default(),
+            switch: Mutex::default(),
         });
         locked(&self.incoming).insert(id, Arc::clone(&incoming));
         Ok(incoming)
@@ -263,6 +266,39 @@ impl Host {
         let (Some(overlay), Ok(vm)) = (&self.overlay, vm_id(machine)) else { return };
         if let Err(why) = overlay.attach(&*self.driver, &vm) {
             tracing::warn!("machine {machine} is not on the overlay: {why}");
+        }
+    }
+
+    /// Closes a machine's network cards at the VNET daemon.
+    pub(super) fn detach(&self, vm: &VmId) {
+        if let (Some(overlay), Ok(status)) = (&self.overlay, self.driver.status(vm)) {
+            overlay.detach(&status.config);
+        }
+    }
+
+    /// Points the rules of all VNET daemons to this host.
+    pub(super) fn follow(&self, vm: &VmId) {
+        if let (Some(overlay), Ok(status)) = (&self.overlay, self.driver.status(vm)) {
+            overlay.follow(&status.config);
+        }
+    }
+
+    /// Works out what daemons will have to change when a machine has arrived.
+    pub(super) fn prepare_switch(&self, incoming: &Incoming) {
+        let (Some(overlay), Ok(status)) = (&self.overlay, self.driver.status(&incoming.vm)) else { return };
+        match overlay.switch(&status.config) {
+            Ok(switch) => *locked(&incoming.switch) = Some(switch),
+            Err(why) => tracing::info!("machine {}: that is worked out later: {why}", incoming.machine),
+        }
+    }
+
+    /// The origin has released a machine: frames to it come here from now on.
+    pub(super) fn switch(&self, incoming: &Incoming) {
+        let prepared = locked(&incoming.switch).take();
+        let is_done = prepared.is_some_and(|mut switch| switch.carry_out().is_ok());
+        // Rules may have changed since.
+        if !is_done {
+            self.follow(&incoming.vm);
         }
     }
 

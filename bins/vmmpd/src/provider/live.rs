@@ -76,6 +76,8 @@ impl Method for LiveMethod {
         let sockets = live.receive(&manifest.config, manifest.version).map_err(said)?;
         let folder = host.folder(&incoming.machine);
         manifest.save(&folder).map_err(|error| format!("write in {}: {error}", folder.display()))?;
+        // Noted while nobody waits for it; only a machine that is ours runs.
+        host.running.want(&incoming.machine, manifest.run).map_err(said)?;
         *locked(&incoming.takes) = Some(sockets);
         channel.writer.send(kind::LISTENING, &[]).map_err(said)?;
         loop {
@@ -156,12 +158,19 @@ fn send(host: &Host, outgoing: &Outgoing, channel: &mut Channel) -> Result<(), S
             host.progress(outgoing.id, Progress { done: sent_bytes, total, sent: sent_bytes });
         }
     };
-    let mut agree = || {
-        let said = writer.borrow_mut().send(kind::STILL, &[]);
-        said.is_ok() && outgoing.live.wait_for_agreement()
-    };
     let to = Sockets { memory, disks };
-    let summary = driver.send(&outgoing.vm, &to, &mut report, &mut agree).map_err(said)?;
+    let summary = std::thread::scope(|scope| {
+        let mut agree = || {
+            let said = writer.borrow_mut().send(kind::STILL, &[]);
+            // It stands still: from here on nothing need be forwarded to it. That is done
+            // beside the hand-over, and is done when this function is.
+            if let Some(overlay) = &host.overlay {
+                scope.spawn(|| overlay.detach(&manifest.config));
+            }
+            said.is_ok() && outgoing.live.wait_for_agreement()
+        };
+        driver.send(&outgoing.vm, &to, &mut report, &mut agree).map_err(said)
+    })?;
     tracing::info!(
         "machine {} stood still for {:?}, and {} MB of its memory have crossed",
         outgoing.machine,

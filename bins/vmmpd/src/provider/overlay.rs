@@ -42,56 +42,69 @@ impl Overlay {
     }
 
     /// Closes a machine's network cards: it is not here any more.
-    pub(super) fn detach(&self, driver: &dyn Driver, vm: &VmId) {
+    pub(super) fn detach(&self, config: &VmConfig) {
         let close = || -> Result<(), String> {
-            let config = driver.status(vm).map_err(said)?.config;
             if config.nics.is_empty() {
                 return Ok(());
             }
             let mut client = Client::connect(&self.control).map_err(said)?;
             let calls = (0..config.nics.len())
-                .map(|number| Ok((None, Request::DeleteInterface(interface(&config, number)?))))
+                .map(|number| Ok((None, Request::DeleteInterface(interface(config, number)?))))
                 .collect::<Result<Vec<_>, String>>()?;
             // One that isn't open need not be closed.
             client.call_many(calls).map_err(said).map(drop)
         };
         if let Err(why) = close() {
-            tracing::warn!("machine {vm} has left, and its network cards are still open: {why}");
+            tracing::warn!("machine {} has left, and its network cards are still open: {why}", config.id);
         }
     }
 
     /// Points the rules of all daemons to this host, where they have rules for the machine.
-    pub(super) fn follow(&self, driver: &dyn Driver, vm: &VmId) {
-        let follow = || -> Result<(), String> {
-            let config = driver.status(vm).map_err(said)?.config;
-            if config.nics.is_empty() {
-                return Ok(());
-            }
-            let mut client = Client::connect(&self.control).map_err(said)?;
+    pub(super) fn follow(&self, config: &VmConfig) {
+        if let Err(why) = self.switch(config).and_then(|mut switch| switch.carry_out()) {
+            tracing::warn!("machine {} is here, and not every daemon's rules point to it: {why}", config.id);
+        }
+    }
+
+    /// Works out what every daemon has to change when the machine is here.
+    pub(super) fn switch(&self, config: &VmConfig) -> Result<Switch, String> {
+        let mut client = Client::connect(&self.control).map_err(said)?;
+        let mut calls: BTreeMap<HostName, Vec<Request>> = BTreeMap::new();
+        if !config.nics.is_empty() {
             let overlay = client::Overlay::survey(&mut client).map_err(said)?;
-            let mut calls: BTreeMap<HostName, Vec<Request>> = BTreeMap::new();
             for (number, nic) in config.nics.iter().enumerate() {
                 let way = Way {
                     here: &overlay.here,
                     network: nic.network,
                     mac: nic.mac,
-                    interface: interface(&config, number)?,
+                    interface: interface(config, number)?,
                 };
                 let topology = overlay.topology(nic.network, &Topology::default());
                 way.changes(&topology, &mut calls);
             }
-            let (hosts, requests): (Vec<_>, Vec<_>) = calls
-                .into_iter()
-                .map(|(host, requests)| (host.clone(), (Some(host), Request::Batch(requests))))
-                .unzip();
-            for (answer, host) in client.call_many(requests).map_err(said)?.into_iter().zip(hosts) {
-                answer.map_err(|error| format!("{host}: {error}"))?;
-            }
-            Ok(())
-        };
-        if let Err(why) = follow() {
-            tracing::warn!("machine {vm} is here, and not every daemon's rules point to it: {why}");
         }
+        Ok(Switch { client, calls })
+    }
+}
+
+/// What every daemon has to change, and the connection to say so at the instant of hand-over.
+pub(super) struct Switch {
+    client: Client,
+    calls: BTreeMap<HostName, Vec<Request>>,
+}
+
+impl Switch {
+    /// Changes over, all daemons at once.
+    pub(super) fn carry_out(&mut self) -> Result<(), String> {
+        let calls = std::mem::take(&mut self.calls);
+        let (hosts, requests): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .map(|(host, requests)| (host.clone(), (Some(host), Request::Batch(requests))))
+            .unzip();
+        for (answer, host) in self.client.call_many(requests).map_err(said)?.into_iter().zip(hosts) {
+            answer.map_err(|error| format!("{host}: {error}"))?;
+        }
+        Ok(())
     }
 }
 

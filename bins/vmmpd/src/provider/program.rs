@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use vm_driver::{Driver, DriverError, namespace, qemu, simulated};
 use vmmp::Party;
 use vmmp::io::channel::{Keys, show_key};
@@ -18,8 +18,8 @@ use super::node::Node;
 use super::overlay::Overlay;
 use super::running::Running;
 use super::visitors::Visitors;
-use crate::agent::{finish, keygen};
-use crate::config::{DriverKind, ProviderConfig, load};
+use crate::cli::Command;
+use crate::config::{DriverKind, ProviderConfig};
 use crate::error::Error;
 use crate::links::{Contact, Links};
 use crate::server::{Whose, listen, listen_for_users};
@@ -33,28 +33,9 @@ struct Options {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run, with this configuration
-    Run {
-        /// A TOML file; the manual of the library `vmmpd` describes it
-        config: PathBuf,
-    },
-    /// Make keys in this file, unless it is there, and print the public one
-    Keygen {
-        /// `key` in the daemon's state folder
-        file: PathBuf,
-    },
-}
-
 /// Runs the program `vmmpd` with the arguments of this process.
 pub fn main_from_env() -> ExitCode {
-    crate::log::start();
-    let done = match Options::parse().command {
-        Command::Run { config } => load(&config).and_then(|config| run(&config)),
-        Command::Keygen { file } => keygen(&file),
-    };
-    finish("vmmpd", done)
+    Options::parse().command.carry_out("vmmpd", run)
 }
 
 /// Runs a provider, for as long as its journal can be written. Machines that run here

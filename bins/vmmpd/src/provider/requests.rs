@@ -38,9 +38,7 @@ pub(super) fn answer(host: &Arc<Host>, request: ProviderRequest) -> ProviderRepl
                     let _ = host.running.want(machine, was_wanted);
                     error.to_string()
                 })?;
-                if let Some(overlay) = &host.overlay {
-                    overlay.detach(&*host.driver, vm);
-                }
+                host.detach(vm);
                 Ok(())
             })
         }

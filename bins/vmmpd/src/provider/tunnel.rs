@@ -87,7 +87,13 @@ impl Drop for Entrance {
 }
 
 /// The destination's end of a tunnel.
-pub(super) fn take(incoming: &Incoming, part: Part, channel: Channel) -> Result<(), String> {
+pub(super) fn take(host: &Host, incoming: &Incoming, part: Part, channel: Channel) -> Result<(), String> {
+    // Memory comes when all disks are there.
+    if part == Part::Memory {
+        let live = host.driver.live().ok_or("the driver can't move machines live")?;
+        live.keep_disks(&incoming.vm).map_err(said)?;
+        host.prepare_switch(incoming);
+    }
     let sockets = locked(&incoming.takes).clone().ok_or("its monitor does not wait for it")?;
     let path = match part {
         Part::Disks => sockets.disks.ok_or("it has no disks")?,

@@ -110,7 +110,7 @@ impl Visitors {
                 });
                 let incoming = incoming.ok_or(unknown)?;
                 incoming.connections.add(closer);
-                tunnel::take(&incoming, hello.part, channel)
+                tunnel::take(&self.0, &incoming, hello.part, channel)
             }
         }
     }
