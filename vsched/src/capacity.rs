@@ -18,12 +18,11 @@ impl Capacity {
     /// Nothing is kept for the host.
     pub const WHOLE: Self = Self(Self::SCALE);
 
-    /// What is left when the host keeps 10 % of each core.
+    /// What is left when the host keeps 5 % of each core.
     ///
-    /// Since Linux 6.12, ordinary processes are given 5 % of each core ahead of all real-time
-    /// ones; stopping, switching and the scheduler itself take up to 2 %. What is reserved beyond
-    /// some 92 % is therefore late once a second while other processes want the CPU.
-    pub const DEFAULT: Self = Self(900_000);
+    /// The kernel keeps as much from real-time processes for ordinary ones; stopping, switching and
+    /// the scheduler itself have to do with it too.
+    pub const DEFAULT: Self = Self(950_000);
 
     pub(crate) const SCALE: u32 = 1_000_000;
 

@@ -51,7 +51,7 @@ pub enum Execution {
 /// let set = vsched::TaskSet::parse(
 ///     r#"
 ///     cores = 2           # default: 1
-///     capacity = 0.8      # of each core; default: 0.9
+///     capacity = 0.8      # of each core; default: 0.95
 ///
 ///     [[task]]
 ///     name = "web"        # default: the task's number

@@ -155,12 +155,49 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let task = bed.host.attach("one", &[one.pid()], &ms(100, 50)).unwrap();
     let error = bed.host.attach("again", &[one.pid()], &ms(100, 1)).unwrap_err();
     assert!(error.to_string().contains("vsched set 1"), "{error}");
-    let error = bed.host.attach("two", &[two.pid()], &ms(100, 95)).unwrap_err();
+    let error = bed.host.attach("two", &[two.pid()], &ms(100, 96)).unwrap_err();
     assert!(error.to_string().contains("slice of up to"), "{error}");
     assert_eq!(settings(two.pid()), before);
     assert!(bed.host.attach("self", &[std::process::id()], &ms(100, 1)).is_err());
     assert!(bed.host.set(TaskId(9), &ms(100, 1)).is_err());
     bed.host.release(task).unwrap();
+}
+
+/// A thread of the kernel that belongs to the second core: nobody may bind it to another, change its
+/// policy or move it to another control group.
+fn refused_by_the_kernel() -> vsched::Process {
+    let pids = fs::read_dir("/proc").unwrap();
+    let mut pids = pids.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    let is_it =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ksoftirqd/1\n");
+    let pid = pids.find(is_it).expect("two cores, and the kernel's threads in /proc");
+    vsched::io::proc::process(pid).unwrap()
+}
+
+#[test]
+fn what_is_refused_midway_is_undone() {
+    let _alone = alone();
+    let refused = refused_by_the_kernel();
+    for kind in MechanismKind::BY_PREFERENCE {
+        let busy = Busy::start(SPIN);
+        let groups = || fs::read_to_string(format!("/proc/{}/cgroup", busy.pid())).unwrap();
+        let before = (settings(busy.pid()), settings(refused.pid), groups());
+        let state = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(state.path(), Duration::ZERO).unwrap();
+        let mut mechanism = open(kind, &Arc::new(journal)).unwrap();
+        let members = [vsched::io::proc::process(busy.pid()).unwrap(), refused];
+        let error = mechanism.attach(TaskId(1), &members, 0, &ms(100, 30)).unwrap_err().to_string();
+        for part in [kind.name(), "task 1", &refused.pid.to_string()] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!((settings(busy.pid()), settings(refused.pid), groups()), before, "{kind}: {error}");
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!is_stopped(busy.pid()), "{kind}: {error}");
+        // The first alone is held as if nothing had happened.
+        mechanism.attach(TaskId(1), &members[..1], 0, &ms(100, 30)).unwrap();
+        mechanism.release(TaskId(1)).unwrap();
+        assert_eq!((settings(busy.pid()), groups()), (before.0, before.2), "{kind}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::io::journal::{Journal, Record};
 use crate::io::sys;
-use crate::io::threads::is_gone;
+use crate::io::threads::unless_gone;
 use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
 use crate::monitor::Counters;
 use crate::reservation::Reservation;
@@ -120,21 +120,14 @@ impl CgroupMechanism {
                 self.journal.write(Record::Moved { task, process: *process, from })?;
                 fs::write(path.join("cgroup.procs"), process.pid.to_string())
             });
-            match moved {
-                Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => {
-                    return Err(failed(task, format!("could not move process {}", process.pid), source));
-                }
-                Ok(()) => {}
-            }
+            unless_gone(moved)
+                .map_err(|source| failed(task, format!("could not move process {}", process.pid), source))?;
         }
         Ok(())
     }
 
     fn undo(&mut self, task: TaskId) {
-        for failure in self.journal.release(task).failures {
-            tracing::warn!(%task, "not put back: {failure}");
-        }
+        self.journal.put_back(task);
         if self.tasks.is_empty()
             && self.home.exists()
             && let Err(error) = fs::remove_dir(&self.home)

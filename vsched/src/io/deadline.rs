@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::io::journal::{Journal, Record};
 use crate::io::restore;
 use crate::io::sys::{self, SchedAttr};
-use crate::io::threads::{Thread, ThreadWatch, is_gone, total_cpu};
+use crate::io::threads::{Thread, ThreadWatch, total_cpu, unless_gone};
 use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
 use crate::monitor::Counters;
 use crate::reservation::Reservation;
@@ -70,15 +70,12 @@ impl DeadlineMechanism {
             if task.set.get(&thread.tid).is_some_and(|(_, now)| *now == attr) {
                 continue;
             }
-            match self.set_thread(id, &thread, &attr, task.set.contains_key(&thread.tid)) {
-                Ok(()) => {
-                    task.set.insert(thread.tid, (thread, attr));
-                }
-                Err(error) if is_gone(&error) => {}
-                Err(source) => {
-                    let what = format!("the kernel refused thread {} its part", thread.tid);
-                    return Err(failed(id, what, source));
-                }
+            let done = self.set_thread(id, &thread, &attr, task.set.contains_key(&thread.tid));
+            let lives = unless_gone(done).map_err(|source| {
+                failed(id, format!("the kernel refused thread {} its part", thread.tid), source)
+            })?;
+            if lives {
+                task.set.insert(thread.tid, (thread, attr));
             }
         }
         task.set.retain(|tid, _| threads.iter().any(|thread| thread.tid == *tid));
@@ -97,12 +94,6 @@ impl DeadlineMechanism {
             })?;
         }
         sys::sched_setattr(thread.tid, attr)
-    }
-
-    fn undo(&self, task: TaskId) {
-        for failure in self.journal.release(task).failures {
-            tracing::warn!(%task, "not put back: {failure}");
-        }
     }
 }
 
@@ -142,7 +133,7 @@ impl Mechanism for DeadlineMechanism {
                 Ok(())
             }
             Err(error) => {
-                self.undo(task);
+                self.journal.put_back(task);
                 Err(error)
             }
         }
@@ -173,7 +164,7 @@ impl Mechanism for DeadlineMechanism {
 
     fn release(&mut self, task: TaskId) -> Result<(), MechanismError> {
         self.tasks.remove(&task).ok_or(MechanismError::Unknown(task))?;
-        self.undo(task);
+        self.journal.put_back(task);
         Ok(())
     }
 
@@ -193,7 +184,7 @@ impl Drop for DeadlineMechanism {
     fn drop(&mut self) {
         let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
-            self.undo(task);
+            self.journal.put_back(task);
         }
     }
 }

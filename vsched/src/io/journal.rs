@@ -147,6 +147,13 @@ impl Journal {
         recovery
     }
 
+    /// As [`Journal::release`], where nobody can be told but the log.
+    pub(crate) fn put_back(&self, task: TaskId) {
+        for failure in self.release(task).failures {
+            tracing::warn!(%task, "not put back: {failure}");
+        }
+    }
+
     /// Undoes everything.
     pub(crate) fn release_all(&self) -> Recovery {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

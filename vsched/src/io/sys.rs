@@ -1,6 +1,7 @@
 //! The system calls that no safe wrapper offers.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub(crate) struct SchedAttr {
 
 const ATTR_SIZE: u32 = size_of::<SchedAttr>() as u32;
 
+pub(crate) const SCHED_OTHER: u32 = libc::SCHED_OTHER as u32;
 pub(crate) const SCHED_FIFO: u32 = libc::SCHED_FIFO as u32;
 pub(crate) const SCHED_DEADLINE: u32 = 6;
 const RESET_ON_FORK: u64 = 1;
@@ -29,6 +31,11 @@ impl SchedAttr {
     /// Children inherit it.
     pub(crate) fn fifo(priority: u32) -> Self {
         Self { size: ATTR_SIZE, policy: SCHED_FIFO, priority, ..Self::default() }
+    }
+
+    /// The most that an ordinary thread may have.
+    pub(crate) fn ordinary() -> Self {
+        Self { size: ATTR_SIZE, policy: SCHED_OTHER, nice: -20, ..Self::default() }
     }
 
     /// The kernel lets such threads make others only if these start out ordinary.
@@ -77,6 +84,73 @@ pub(crate) fn kill(pid: u32, signal: i32) -> io::Result<()> {
 pub(crate) fn process_cpu(pid: u32) -> io::Result<u64> {
     // MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of the kernel.
     clock((!pid << 3 | 2).cast_signed())
+}
+
+/// `struct perf_event_attr` of `perf_event_open(2)`, version 0 (64 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint: u32,
+    breakpoint_address: u64,
+}
+
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_TASK_CLOCK: u64 = 1;
+const PERF_FLAG_FD_CLOEXEC: u64 = 8;
+const PERF_EVENT_IOC_PERIOD: u64 = 0x4008_2404;
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+const F_OWNER_TID: i32 = 0;
+
+#[repr(C)]
+struct OwnerEx {
+    kind: i32,
+    tid: i32,
+}
+
+/// A counter of a thread's CPU time that sends `signal` to that thread each time another `period`
+/// (in ns) of it has been used.
+pub(crate) fn signal_after_cpu(tid: u32, signal: i32, period: u64) -> io::Result<OwnedFd> {
+    let attr = PerfEventAttr {
+        kind: PERF_TYPE_SOFTWARE,
+        size: size_of::<PerfEventAttr>() as u32,
+        config: PERF_COUNT_SW_TASK_CLOCK,
+        sample_period: period,
+        wakeup_events: 1,
+        ..PerfEventAttr::default()
+    };
+    let (any_cpu, no_group) = (-1, -1);
+    // SAFETY: `attr` is a valid `struct perf_event_attr` of the size that it says; the kernel only reads it.
+    let fd = unsafe {
+        let attr = &raw const attr;
+        libc::syscall(libc::SYS_perf_event_open, attr, tid, any_cpu, no_group, PERF_FLAG_FD_CLOEXEC)
+    };
+    check(fd)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
+    let event = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let owner = OwnerEx { kind: F_OWNER_TID, tid: tid.cast_signed() };
+    let fd = event.as_raw_fd();
+    // SAFETY: `fd` is open, and `owner` is a valid `struct f_owner_ex` that the kernel only reads.
+    check(unsafe { libc::fcntl(fd, F_SETOWN_EX, &raw const owner) }.into())?;
+    // SAFETY: `fd` is open; otherwise only numbers are passed.
+    check(unsafe { libc::fcntl(fd, F_SETSIG, signal) }.into())?;
+    // SAFETY: as before.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC) }.into())?;
+    Ok(event)
+}
+
+/// From now on, the counter of [`signal_after_cpu`] counts to `period` (in ns), from 0.
+pub(crate) fn count_cpu_to(event: BorrowedFd<'_>, period: u64) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the kernel reads one `u64` from `period`.
+    check(unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_PERIOD as _, &raw const period) }.into())
 }
 
 /// CPU time of the calling thread, in ns.

@@ -69,7 +69,17 @@ pub(crate) fn total_cpu(members: &[Process]) -> u64 {
     members.iter().filter_map(|process| sys::process_cpu(process.pid).ok()).sum()
 }
 
-/// An error that only says that the thread has ended.
+/// An error that only says that the process or thread has ended.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ESRCH)
+    // The second is what its folder in `/proc` says.
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
+}
+
+/// Whether what was done to a process or thread was done; `false`: it has ended meanwhile.
+pub(crate) fn unless_gone(done: io::Result<()>) -> io::Result<bool> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -17,6 +17,7 @@ use crate::io::journal::{self, JournalError, Recovery};
 use crate::io::proc;
 use crate::io::signal::WATCHDOG_PRIORITY;
 use crate::io::sys::{self, SchedAttr};
+use crate::mechanism::Process;
 
 /// A scheduler that says nothing for so long hangs.
 pub const SILENCE: Duration = Duration::from_millis(800);
@@ -26,6 +27,9 @@ pub const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// How long a dead scheduler may take until the kernel has let go of its files.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After this, nothing of a dead scheduler stops a task any more.
+const LAST_ALARM: Duration = Duration::from_millis(100);
 
 const BEAT: u8 = b'.';
 const FAREWELL: u8 = b'q';
@@ -84,20 +88,34 @@ pub fn watch(mut pipe: impl Read + AsFd, state: &Path) -> Result<Watched, Journa
     let _ = rustix::process::setsid();
     loop {
         if !readable_within(&pipe, SILENCE) {
-            for process in journal::processes(state).iter().filter(|process| proc::is_alive(process)) {
-                let _ = sys::kill(process.pid, libc::SIGCONT);
-            }
+            go_on(&journal::processes(state));
             continue;
         }
         let mut said = [0; 64];
         match pipe.read(&mut said) {
-            Ok(0) => return journal::recover(state, PATIENCE).map(Watched::Died),
+            Ok(0) => return recover(state).map(Watched::Died),
             Ok(length) if said[..length].contains(&FAREWELL) => return Ok(Watched::Farewell),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A pipe that can't be read has no other end that lives.
-            Err(_) => return journal::recover(state, PATIENCE).map(Watched::Died),
+            Err(_) => return recover(state).map(Watched::Died),
         }
+    }
+}
+
+fn recover(state: &Path) -> Result<Recovery, JournalError> {
+    let processes = journal::processes(state);
+    let recovery = journal::recover(state, PATIENCE)?;
+    // While the kernel lets go of the files of the dead, its alarms may still have stopped a task.
+    std::thread::sleep(LAST_ALARM);
+    go_on(&processes);
+    Ok(recovery)
+}
+
+fn go_on(processes: &[Process]) {
+    for process in processes.iter().filter(|process| proc::is_alive(process)) {
+        // It may have ended just now.
+        let _ = sys::kill(process.pid, libc::SIGCONT);
     }
 }
 

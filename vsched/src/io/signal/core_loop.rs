@@ -2,35 +2,30 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::edf::{Charged, Edf, Key};
 use crate::gang::next_start;
 use crate::io::restore;
 use crate::io::signal::SCHEDULER_PRIORITY;
 use crate::io::signal::link::{Command, Shared, TaskLink};
+use crate::io::signal::ordinary::{OrdinaryTime, STINT};
+use crate::io::signal::task::{RANKS, Rank, TURN, Task};
 use crate::io::sys::{self, SchedAttr};
-use crate::io::threads::{Thread, total_cpu};
-use crate::mechanism::Process;
 use crate::reservation::Reservation;
-
-/// Tasks on a core: each has a rank, and each rank three priorities.
-pub(crate) const RANKS: usize = 25;
-
-const TOP_PRIORITY: u32 = 80;
 
 /// Slices are made up for by at most this many thousandths a period: less than
 /// the 2 % by which a slice counts as late.
 const REPAY_PER_MILLE: u32 = 15;
-
-/// How long one of several computing threads of a task runs before the next has its turn.
-const TURN: u64 = 4_000_000;
 
 /// No task waits longer for its first period only to start with others.
 const LONGEST_ALIGNMENT: u64 = 100_000_000;
 
 /// Tasks that sleep are looked after no more often than this.
 const SHORTEST_LOOK: u64 = 200_000;
+
+/// Whether a task is to be ordinary is asked no more often than this, but at other looks.
+const SHORTEST_WAIT: u64 = 10_000_000;
 
 /// A slice with less than this part to go is had: the rest is made up for in the next.
 const TOLERANCE: u64 = 400;
@@ -42,38 +37,6 @@ const SHORTEST_RUN: u64 = 15_000;
 /// What can pass between two looks without any task having run.
 const NOISE: u64 = 30_000;
 
-/// The longest time by which a stop is sent ahead of the end of a slice.
-const MOST_LEAD: f64 = 60_000.0;
-
-/// Our own CPU time is read once in so many wakeups.
-const CPU_EVERY: u64 = 16;
-
-/// How fast the lead follows the overruns that are seen.
-const LEAD_GAIN: f64 = 0.1;
-
-/// The priority of a thread whose task has the last rank.
-pub(crate) fn lowest_priority(busy: bool) -> u32 {
-    priority(RANKS - 1, if busy { Role::Computing } else { Role::Helping })
-}
-
-enum Role {
-    /// Waits for its turn.
-    Computing,
-    /// Has its turn.
-    Turn,
-    /// I/O and the like: short, and others wait for it.
-    Helping,
-}
-
-fn priority(rank: usize, role: Role) -> u32 {
-    let within = match role {
-        Role::Computing => 0,
-        Role::Turn => 1,
-        Role::Helping => 2,
-    };
-    TOP_PRIORITY - 3 * rank as u32 + within
-}
-
 #[derive(Debug)]
 pub(crate) struct CoreLoop {
     shared: Arc<Shared>,
@@ -83,30 +46,14 @@ pub(crate) struct CoreLoop {
     tasks: Vec<Option<Task>>,
     /// Tasks with budget, the earliest deadline first.
     order: Vec<Key>,
+    ordinary: OrdinaryTime,
+    /// What real-time tasks have used since the last look.
+    real_time: u64,
+    own_cpu: u64,
+    /// Until when ordinary processes have their account.
+    accounted: u64,
     last_look: u64,
     ended: bool,
-}
-
-#[derive(Debug)]
-struct Task {
-    link: Arc<TaskLink>,
-    threads: Arc<[Thread]>,
-    members: Arc<[Process]>,
-    stopped: bool,
-    rank: usize,
-    /// CPU time when last looked at.
-    clock: u64,
-    /// It used up its slice, so it is likely to do so again.
-    hungry: bool,
-    /// By how much stops are sent ahead, in ns.
-    lead: f64,
-    /// How long it takes from our going to sleep until it runs, in ns.
-    delay: f64,
-    /// We sleep until its slice is used up.
-    awaited: bool,
-    /// Which computing thread has its turn, and since when.
-    turn: usize,
-    turn_since: u64,
 }
 
 impl CoreLoop {
@@ -120,6 +67,10 @@ impl CoreLoop {
             edf: Edf::with_repayment(REPAY_PER_MILLE),
             tasks: Vec::with_capacity(RANKS),
             order: Vec::with_capacity(RANKS),
+            ordinary: OrdinaryTime::default(),
+            real_time: 0,
+            own_cpu: sys::own_cpu(),
+            accounted: sys::monotonic(),
             last_look: sys::monotonic(),
             ended: false,
         })
@@ -134,16 +85,15 @@ impl CoreLoop {
             }
             self.charge_ready(now);
             self.start_periods(now);
+            self.account(now);
             self.give_priorities(now);
             self.last_look = sys::monotonic();
             let until = self.next_look(self.last_look);
-            if self.shared.wakeups.fetch_add(1, Ordering::Relaxed).is_multiple_of(CPU_EVERY) {
-                self.shared.cpu.store(sys::own_cpu(), Ordering::Relaxed);
-            }
+            self.shared.wakeups.fetch_add(1, Ordering::Relaxed);
             sys::futex_wait_until(&self.shared.word, self.seen, until);
         }
         for task in self.tasks.iter_mut().flatten() {
-            task.go_on();
+            task.let_go();
         }
     }
 
@@ -165,26 +115,12 @@ impl CoreLoop {
 
     fn obey(&mut self, command: Command, now: u64) {
         match command {
-            Command::Add { link, reservation, threads, members } => {
+            Command::Add { link, reservation, held } => {
                 let key = self.edf.insert(&reservation, first_start(&reservation, now));
                 if self.tasks.len() <= key.index() {
                     self.tasks.resize_with(key.index() + 1, || None);
                 }
-                let clock = total_cpu(&members);
-                let mut task = Task {
-                    link,
-                    threads,
-                    members,
-                    stopped: false,
-                    rank: RANKS,
-                    clock,
-                    hungry: true,
-                    lead: 0.0,
-                    delay: 0.0,
-                    awaited: false,
-                    turn: 0,
-                    turn_since: now,
-                };
+                let mut task = Task::new(link, held, now);
                 // Until its first period.
                 task.stop();
                 self.tasks[key.index()] = Some(task);
@@ -199,26 +135,18 @@ impl CoreLoop {
                     }
                 }
             }
-            Command::Threads { link, threads, members } => {
+            Command::Change { link, held } => {
                 if let Some(key) = self.find(&link)
                     && let Some(task) = &mut self.tasks[key.index()]
                 {
-                    let before = total_cpu(&task.members);
-                    task.clock += total_cpu(&members);
-                    task.clock = task.clock.saturating_sub(before);
-                    (task.threads, task.members) = (threads, members);
-                    // New threads have no rank yet, and new processes may have to be stopped.
-                    task.rank = RANKS;
-                    if task.stopped {
-                        task.stop();
-                    }
+                    task.change(held, self.edf.budget(key));
                 }
             }
             Command::Remove { link, done } => {
                 if let Some(key) = self.find(&link) {
                     self.edf.remove(key);
                     if let Some(mut task) = self.tasks[key.index()].take() {
-                        task.go_on();
+                        task.let_go();
                     }
                 }
                 // Nobody waits any more: then nobody is told.
@@ -240,9 +168,12 @@ impl CoreLoop {
         self.edf.ready_in_order(&mut self.order);
         for key in &self.order {
             let Some(task) = &mut self.tasks[key.index()] else { continue };
-            let used = task.read_clock();
+            let used = task.read_clock(now);
             used_by_all += used;
-            let enough = tolerance(self.edf.slice(*key)) + task.lead as u64;
+            if task.rank() != Rank::Ordinary {
+                self.real_time += used;
+            }
+            let enough = tolerance(self.edf.slice(*key)) + task.early_by();
             let charged = self.edf.charge_within(*key, used, enough);
             if task.awaited {
                 task.awaited = false;
@@ -250,17 +181,21 @@ impl CoreLoop {
             }
             if charged == Charged::Exhausted {
                 task.hungry = true;
-                task.stop();
+                // Its next slice may start at this very look.
+                if self.edf.next_release_of(*key).is_none_or(|at| at > now) {
+                    task.stop();
+                }
             }
             if used_by_all + NOISE >= elapsed {
                 break;
             }
         }
-        // Where time was left over, whoever was ready had all it wanted.
+        // Where time was left over, whoever still has budget had all it wanted.
         let left_over = used_by_all + NOISE + elapsed / 50 < elapsed;
         for key in &self.order {
             let Some(task) = &self.tasks[key.index()] else { continue };
-            self.edf.set_sated(*key, left_over || !task.hungry);
+            let sated = self.edf.is_ready(*key) && (left_over || !task.hungry);
+            self.edf.set_sated(*key, sated);
         }
     }
 
@@ -268,36 +203,59 @@ impl CoreLoop {
         while let Some(key) = self.edf.due(now) {
             let Some(task) = &mut self.tasks[key.index()] else { return };
             // What it used after it was told to stop, or while others were charged.
-            let late = task.read_clock();
+            let late = task.read_clock(now);
             let ready = self.edf.is_ready(key);
+            if task.rank() != Rank::Ordinary {
+                self.real_time += late;
+            }
             self.edf.charge(key, late);
             let Some(release) = self.edf.release_due(now) else { return };
             let used_up = !ready || release.overrun > 0;
             if !ready && !release.first {
                 task.learn_lead(-self.edf.last_left(key));
             }
-            let slice = self.edf.slice(key);
             task.hungry = used_up || release.missed > 0;
-            task.count(&release, slice);
-            task.go_on();
+            task.count(&release, self.edf.slice(key));
+            task.start_slice(self.edf.budget(key));
         }
     }
 
-    /// Gives the tasks with budget falling priorities, changing as few as can be.
+    /// What was neither ours nor that of real-time tasks was left to ordinary processes.
+    fn account(&mut self, now: u64) {
+        let own_cpu = sys::own_cpu();
+        let taken = std::mem::take(&mut self.real_time) + own_cpu.saturating_sub(self.own_cpu);
+        let elapsed = now.saturating_sub(self.accounted);
+        self.ordinary.pass(elapsed, elapsed.saturating_sub(taken));
+        (self.own_cpu, self.accounted) = (own_cpu, now);
+        self.shared.cpu.store(own_cpu, Ordering::Relaxed);
+    }
+
+    /// Gives the tasks with budget falling priorities, changing as few as can be. The last may be ordinary.
     fn give_priorities(&mut self, now: u64) {
         self.edf.ready_in_order(&mut self.order);
-        let ranks = self.order.iter().map(|key| self.tasks[key.index()].as_ref().map_or(RANKS, |t| t.rank));
-        let in_order =
-            ranks.clone().zip(ranks.skip(1)).all(|(before, after)| before < after && after < RANKS);
-        let first_unranked = self
-            .order
-            .first()
-            .is_some_and(|key| self.tasks[key.index()].as_ref().is_some_and(|t| t.rank == RANKS));
-        if !in_order || first_unranked {
-            for (rank, key) in self.order.iter().enumerate() {
-                if let Some(task) = &mut self.tasks[key.index()] {
-                    task.set_rank(rank);
-                }
+        let Some((last, before)) = self.order.split_last() else { return };
+        let rank_of =
+            |tasks: &[Option<Task>], key: &Key| tasks[key.index()].as_ref().map_or(Rank::Unset, Task::rank);
+        let make_ordinary = self.ordinary.is_due();
+        let mut highest = None;
+        let mut in_order = true;
+        for key in before {
+            let rank = rank_of(&self.tasks, key);
+            in_order &= rank < Rank::Ordinary && highest < Some(rank);
+            highest = Some(rank);
+        }
+        let rank = rank_of(&self.tasks, last);
+        in_order &= make_ordinary || (rank < Rank::Ordinary && highest < Some(rank));
+        for (index, key) in self.order.iter().enumerate() {
+            let Some(task) = &mut self.tasks[key.index()] else { continue };
+            let is_last = index + 1 == self.order.len();
+            let rank = match task.rank() {
+                _ if is_last && make_ordinary => Rank::Ordinary,
+                rank if in_order => rank,
+                _ => Rank::RealTime(index),
+            };
+            if task.set_rank(rank).is_err() && rank == Rank::Ordinary {
+                self.ordinary.give_up();
             }
         }
         if let Some(top) = self.order.first()
@@ -312,23 +270,51 @@ impl CoreLoop {
         if self.shared.word.load(Ordering::Acquire) != self.seen {
             return now + SHORTEST_LOOK;
         }
+        let look = self.end_of_slice(now, release).min(self.end_of_stint());
+        now.saturating_add(look).min(release)
+    }
+
+    /// In what time a slice is used up whose task we must stop, or a thread has had its turn.
+    fn end_of_slice(&mut self, now: u64, release: u64) -> u64 {
         let budget = |key: &Key| u64::try_from(self.edf.budget(*key)).unwrap_or(0);
-        let Some(top) = self.order.first() else { return release };
-        let Some(task) = &mut self.tasks[top.index()] else { return release };
-        let look = if task.hungry {
-            let ahead = budget(top) + task.delay as u64;
-            task.awaited = now.saturating_add(ahead) < release;
-            ahead.saturating_sub(task.lead as u64).max(SHORTEST_RUN)
+        let mut ahead = 0;
+        let mut all_hungry = true;
+        for (index, key) in self.order.iter().enumerate() {
+            let Some(task) = &mut self.tasks[key.index()] else { continue };
+            all_hungry &= task.hungry;
+            if task.has_alarm() {
+                ahead += budget(key);
+                continue;
+            }
+            if !all_hungry {
+                // Those before it may sleep, and then any may be the first to use up its slice.
+                let unwatched =
+                    |key: &&Key| self.tasks[key.index()].as_ref().is_some_and(|task| !task.has_alarm());
+                let least = self.order.iter().filter(unwatched).map(budget).min();
+                return least.unwrap_or(0).max(SHORTEST_LOOK);
+            }
+            let whole = ahead + budget(key) + task.delay as u64;
+            let turn = if index == 0 && task.has_turns() { TURN } else { u64::MAX };
+            task.awaited = index == 0 && now.saturating_add(whole) < release && whole <= turn;
+            return whole.saturating_sub(task.lead as u64).max(SHORTEST_RUN).min(turn);
+        }
+        u64::MAX
+    }
+
+    /// In what time the last task has been ordinary for long enough, or is to be.
+    fn end_of_stint(&self) -> u64 {
+        let Some((last, before)) = self.order.split_last() else { return u64::MAX };
+        if self.tasks[last.index()].as_ref().is_some_and(|task| task.rank() == Rank::Ordinary) {
+            let budget = |key: &Key| u64::try_from(self.edf.budget(*key)).unwrap_or(0);
+            let stint = STINT.cast_unsigned();
+            let ahead: u64 = before.iter().map(budget).sum();
+            // Where its slice ends before, so does its being ordinary.
+            if stint < budget(last) { ahead + stint } else { u64::MAX }
         } else {
-            // It may sleep, and then any other may be the first to use up its slice.
-            self.order.iter().map(budget).min().unwrap_or(0).max(SHORTEST_LOOK)
-        };
-        let turn = if task.has_turns() { TURN } else { u64::MAX };
-        task.awaited &= look <= turn;
-        now.saturating_add(look.min(turn)).min(release)
+            self.ordinary.until_due().max(SHORTEST_WAIT)
+        }
     }
 }
-
 fn tolerance(slice: u64) -> u64 {
     (slice / TOLERANCE).clamp(TOLERANCES.0, TOLERANCES.1)
 }
@@ -342,103 +328,4 @@ fn first_start(reservation: &Reservation, now: u64) -> u64 {
     let wall = std::time::Duration::from_nanos(sys::realtime());
     let wait = next_start(wall, reservation.period(), phase) - wall;
     now.max(sys::monotonic() + wait.as_nanos() as u64)
-}
-
-impl Task {
-    /// What it has used since the last time.
-    fn read_clock(&mut self) -> u64 {
-        let clock = total_cpu(&self.members);
-        let used = clock.saturating_sub(self.clock);
-        self.clock = clock;
-        self.link.used.fetch_add(used, Ordering::Relaxed);
-        used
-    }
-
-    fn stop(&mut self) {
-        self.stopped = true;
-        for process in self.members.iter() {
-            let threads = || self.threads.iter().filter(|thread| thread.process == *process);
-            let leader = threads().find(|thread| thread.tid == process.pid);
-            let computing = threads().filter(|thread| thread.busy && thread.tid != process.pid);
-            for thread in leader.into_iter().chain(computing) {
-                // One that has ended needs no stop.
-                let _ = sys::tgkill(process.pid, thread.tid, libc::SIGSTOP);
-            }
-        }
-    }
-
-    fn go_on(&mut self) {
-        if !self.stopped {
-            return;
-        }
-        self.stopped = false;
-        for process in self.members.iter() {
-            let _ = sys::kill(process.pid, libc::SIGCONT);
-        }
-    }
-
-    fn count(&self, release: &crate::edf::Release, slice: u64) {
-        let add = |counter: &AtomicU64, value: u64| counter.fetch_add(value, Ordering::Relaxed);
-        add(&self.link.periods, 1);
-        if release.missed > slice / 50 {
-            add(&self.link.misses, 1);
-        }
-        if release.overrun > slice / 50 {
-            add(&self.link.overruns, 1);
-        }
-        add(&self.link.overrun, release.overrun);
-        self.link.period_start.store(release.at, Ordering::Relaxed);
-    }
-
-    /// Stops that come late by `overrun` are sent earlier; a single bad one tells little.
-    fn learn_lead(&mut self, overrun: i64) {
-        let seen = overrun.clamp(-20_000, 20_000) as f64;
-        self.lead = (self.lead + LEAD_GAIN * seen).clamp(0.0, MOST_LEAD);
-    }
-
-    /// Where something was left when the slice should have been used up, the task began late.
-    fn learn_delay(&mut self, left: i64) {
-        let seen = left.clamp(-20_000, 20_000) as f64;
-        self.delay = (self.delay + LEAD_GAIN * seen).clamp(0.0, MOST_LEAD);
-    }
-
-    fn set_rank(&mut self, rank: usize) {
-        if self.rank == rank {
-            return;
-        }
-        self.rank = rank;
-        let mut computing = 0;
-        for thread in self.threads.iter() {
-            let role = match thread.busy {
-                false => Role::Helping,
-                true if computing == self.turn => Role::Turn,
-                true => Role::Computing,
-            };
-            computing += usize::from(thread.busy);
-            // One that has ended needs no priority.
-            let _ = sys::sched_setattr(thread.tid, &SchedAttr::fifo(priority(rank, role)));
-        }
-    }
-
-    fn has_turns(&self) -> bool {
-        self.threads.iter().filter(|thread| thread.busy).nth(1).is_some()
-    }
-
-    /// Threads of one priority would run until they sleep: each gets its turn.
-    fn take_turns(&mut self, now: u64) {
-        let computing = self.threads.iter().filter(|thread| thread.busy).count();
-        if computing < 2 || now.saturating_sub(self.turn_since) < TURN - TURN / 8 {
-            return;
-        }
-        self.turn_since = now;
-        let set = |turn: usize, role| {
-            if let Some(thread) = self.threads.iter().filter(|thread| thread.busy).nth(turn) {
-                let _ = sys::sched_setattr(thread.tid, &SchedAttr::fifo(priority(self.rank, role)));
-            }
-        };
-        let next = (self.turn + 1) % computing;
-        set(next, Role::Turn);
-        set(self.turn, Role::Computing);
-        self.turn = next;
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::io::signal::alarm::Alarm;
 use crate::io::signal::core_loop::CoreLoop;
 use crate::io::sys;
 use crate::io::threads::Thread;
@@ -45,12 +46,21 @@ impl TaskLink {
     }
 }
 
+/// What is held to a slice.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) threads: Arc<[Thread]>,
+    pub(crate) members: Arc<[Process]>,
+    /// The kernel stops the task, if it can; see [`Alarm`].
+    pub(crate) alarm: Option<Arc<Alarm>>,
+}
+
 /// What a core's scheduler is told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Add { link: Arc<TaskLink>, reservation: Reservation, threads: Arc<[Thread]>, members: Arc<[Process]> },
+    Add { link: Arc<TaskLink>, reservation: Reservation, held: Held },
     Set { link: Arc<TaskLink>, reservation: Reservation },
-    Threads { link: Arc<TaskLink>, threads: Arc<[Thread]>, members: Arc<[Process]> },
+    Change { link: Arc<TaskLink>, held: Held },
     Remove { link: Arc<TaskLink>, done: SyncSender<()> },
     End,
 }

@@ -2,30 +2,39 @@
 //!
 //! One real-time (`SCHED_FIFO`) thread on each core that has tasks wakes when a
 //! period starts or a slice is used up, and sends `SIGCONT` and `SIGSTOP`. The
-//! tasks are real-time too, below it, so nothing else of the host delays a slice.
+//! tasks are real-time too, below it, so nothing else of the host delays a slice;
+//! what the kernel keeps for others all the same, the module `ordinary` deals with.
 //! Tasks with budget left are all continued, with priorities in the order of
 //! their deadlines: while the first sleeps, the next runs.
+//!
+//! A wakeup costs some 15 us on a virtual machine, so there should be few: a task of one
+//! thread is stopped by the kernel, without us (module `alarm`).
 //!
 //! A stop goes to the threads that compute (`tgkill`), not to the process: a
 //! signal to a process is taken by any thread of it, and with QEMU that is a
 //! sleeping one, which must first get the CPU from the very vCPU that is to stop.
 
+mod alarm;
 mod core_loop;
 mod link;
+mod ordinary;
+mod settings;
+mod task;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::journal::{Journal, Record};
-use crate::io::signal::core_loop::RANKS;
-use crate::io::signal::link::{Command, CoreLink, TaskLink};
+use crate::io::signal::alarm::{Alarm, try_alarm};
+use crate::io::signal::link::{Command, CoreLink, Held, TaskLink};
+use crate::io::signal::settings::{THROTTLE, stay_awake, throttle_limit};
+use crate::io::signal::task::{RANKS, lowest_priority};
 use crate::io::sys::{self, SchedAttr};
-use crate::io::threads::{Thread, ThreadWatch, is_gone, total_cpu};
+use crate::io::threads::{Thread, ThreadWatch, total_cpu, unless_gone};
 use crate::io::{proc, restore};
 use crate::mechanism::{Limits, Mechanism, MechanismError, MechanismKind, Process, TaskId};
 use crate::monitor::Counters;
@@ -40,8 +49,9 @@ pub(crate) const SCHEDULER_PRIORITY: u32 = 90;
 /// real-time tasks behind.
 pub(crate) const WATCHDOG_PRIORITY: u32 = 95;
 
-const THROTTLE: &str = "/proc/sys/kernel/sched_rt_runtime_us";
-const THROTTLE_PERIOD: &str = "/proc/sys/kernel/sched_rt_period_us";
+/// From this load of a core on, there is no time to wake up from a deep sleep: 0.9 ms were seen on a
+/// virtual machine. And there is little sleep that could save power.
+const NO_SLEEP: f64 = 0.8;
 
 /// What the scheduler and rounding may use beside the tasks before the kernel throttles.
 const THROTTLE_MARGIN: f64 = 0.03;
@@ -53,6 +63,10 @@ pub struct SignalMechanism {
     cores: BTreeMap<usize, CoreLink>,
     tasks: BTreeMap<TaskId, Task>,
     unthrottled: bool,
+    /// Open while CPUs are not to sleep deeply.
+    awake: Option<File>,
+    /// Whether the kernel ends slices for us.
+    has_alarms: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +77,7 @@ struct Task {
     threads: Vec<Thread>,
     watch: ThreadWatch,
     link: Arc<TaskLink>,
+    alarm: Option<(u32, Arc<Alarm>)>,
     cpu_before: u64,
     /// How the first thread was before us. New ones inherit what we made of those that made them.
     original: Option<Original>,
@@ -88,7 +103,18 @@ impl SignalMechanism {
             // Page faults of the scheduler then cost precision, not correctness.
             tracing::debug!("memory is not locked: {error}");
         }
-        Ok(Self { journal, cores: BTreeMap::new(), tasks: BTreeMap::new(), unthrottled: false })
+        let alarms = try_alarm();
+        if let Err(error) = &alarms {
+            tracing::debug!("slices are ended by wakeups, which cost more than alarms: {error}");
+        }
+        Ok(Self {
+            journal,
+            cores: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            unthrottled: false,
+            awake: None,
+            has_alarms: alarms.is_ok(),
+        })
     }
 
     /// The start of the period that the task is in, on the monotonic clock.
@@ -123,18 +149,9 @@ impl SignalMechanism {
         original: &mut Option<Original>,
     ) -> Result<(), MechanismError> {
         for thread in threads {
-            match self.take_in_thread(task, core, thread, original) {
-                // It has ended meanwhile.
-                Err(error) if is_gone(&error) => {}
-                Err(error) => {
-                    return Err(failed(
-                        task,
-                        format!("could not make thread {} real-time", thread.tid),
-                        error,
-                    ));
-                }
-                Ok(()) => {}
-            }
+            unless_gone(self.take_in_thread(task, core, thread, original)).map_err(|source| {
+                failed(task, format!("could not make thread {} real-time", thread.tid), source)
+            })?;
         }
         Ok(())
     }
@@ -147,12 +164,13 @@ impl SignalMechanism {
         original: &mut Option<Original>,
     ) -> io::Result<()> {
         let found = (sys::sched_getattr(thread.tid)?, restore::cpus(thread.tid)?);
-        let inherited = found.0.policy == sys::SCHED_FIFO;
+        let ours = [SchedAttr::fifo(0), SchedAttr::ordinary()];
+        let inherited = ours.iter().any(|ours| (ours.policy, ours.nice) == (found.0.policy, found.0.nice));
         let first = original.get_or_insert_with(|| found.clone());
         let (attr, cpus) = if inherited { first.clone() } else { found };
         self.journal.write(Record::Thread { task, process: thread.process, tid: thread.tid, attr, cpus })?;
         restore::set_cpus(thread.tid, &[core as u32])?;
-        sys::sched_setattr(thread.tid, &SchedAttr::fifo(core_loop::lowest_priority(thread.busy)))
+        sys::sched_setattr(thread.tid, &SchedAttr::fifo(lowest_priority(thread.busy)))
     }
 
     /// The kernel gives real-time tasks at most 95 % of a core by default, ourselves included;
@@ -163,8 +181,7 @@ impl SignalMechanism {
         core: usize,
         reservation: &Reservation,
     ) -> Result<(), MechanismError> {
-        let others = self.tasks.iter().filter(|(id, other)| **id != task && other.core == core);
-        let load = reservation.share() + others.map(|(_, other)| other.reservation.share()).sum::<f64>();
+        let load = reservation.share() + self.load(core, Some(task));
         if self.unthrottled || load + THROTTLE_MARGIN < throttle_limit() {
             return Ok(());
         }
@@ -185,10 +202,20 @@ impl SignalMechanism {
         Ok(())
     }
 
-    fn undo(&self, task: TaskId) {
-        for failure in self.journal.release(task).failures {
-            tracing::warn!(%task, "not put back: {failure}");
+    /// Keeps the CPUs from sleeping deeply, or lets them.
+    fn stay_awake(&mut self) {
+        if self.cores.keys().all(|core| self.load(*core, None) < NO_SLEEP) {
+            self.awake = None;
+        } else if self.awake.is_none() {
+            self.awake =
+                stay_awake().inspect_err(|error| tracing::debug!("CPUs may sleep deeply: {error}")).ok();
         }
+    }
+
+    /// The part of a core that is reserved.
+    fn load(&self, core: usize, without: Option<TaskId>) -> f64 {
+        let of_core = self.tasks.iter().filter(|(id, task)| Some(**id) != without && task.core == core);
+        of_core.map(|(_, task)| task.reservation.share()).sum()
     }
 
     fn begin(
@@ -204,18 +231,58 @@ impl SignalMechanism {
         let cpu_before = total_cpu(members);
         let mut watch = ThreadWatch::default();
         let threads = watch.look(members);
+        // Real-time and not yet held, it would keep us from holding it.
+        for process in members {
+            // One that has ended needs no stop.
+            let _ = sys::kill(process.pid, libc::SIGSTOP);
+        }
         let mut original = None;
         self.take_in(task, core, &threads, &mut original)?;
         let link = Arc::new(TaskLink::default());
-        let add = Command::Add {
-            link: Arc::clone(&link),
-            reservation: *reservation,
-            threads: threads.clone().into(),
-            members: members.into(),
-        };
-        self.core(task, core)?.send(add);
+        let alarm = self.alarm(&threads, None);
         let members = members.to_vec();
-        Ok(Task { core, reservation: *reservation, members, threads, watch, link, cpu_before, original })
+        let begun = Task {
+            core,
+            reservation: *reservation,
+            members,
+            threads,
+            watch,
+            link,
+            alarm,
+            cpu_before,
+            original,
+        };
+        self.core(task, core)?.send(begun.add());
+        Ok(begun)
+    }
+
+    /// One for a task of one thread: the one that it had, if that is of this thread.
+    fn alarm(&self, threads: &[Thread], had: Option<(u32, Arc<Alarm>)>) -> Option<(u32, Arc<Alarm>)> {
+        let [thread] = threads else { return None };
+        if !self.has_alarms {
+            return None;
+        }
+        if let Some((tid, alarm)) = had
+            && tid == thread.tid
+        {
+            return Some((tid, alarm));
+        }
+        // A thread that has ended needs none, and without one slices end too.
+        Some((thread.tid, Arc::new(Alarm::new(thread.tid).ok()?)))
+    }
+}
+
+impl Task {
+    fn held(&self) -> Held {
+        Held {
+            threads: self.threads.clone().into(),
+            members: self.members.clone().into(),
+            alarm: self.alarm.as_ref().map(|(_, alarm)| Arc::clone(alarm)),
+        }
+    }
+
+    fn add(&self) -> Command {
+        Command::Add { link: Arc::clone(&self.link), reservation: self.reservation, held: self.held() }
     }
 }
 
@@ -249,10 +316,11 @@ impl Mechanism for SignalMechanism {
         match self.begin(task, members, core, reservation) {
             Ok(begun) => {
                 self.tasks.insert(task, begun);
+                self.stay_awake();
                 Ok(())
             }
             Err(error) => {
-                self.undo(task);
+                self.journal.put_back(task);
                 Err(error)
             }
         }
@@ -267,29 +335,22 @@ impl Mechanism for SignalMechanism {
                 link.send(Command::Set { link: Arc::clone(&known.link), reservation: *reservation });
             }
             known.reservation = *reservation;
+            self.stay_awake();
             return Ok(());
         }
         if let Some(link) = self.cores.get(&known.core) {
             link.remove(&known.link);
         }
         for thread in &known.threads {
-            match restore::set_cpus(thread.tid, &[core as u32]) {
-                Err(error) if !is_gone(&error) => {
-                    tracing::warn!(%task, "thread {} stays on core {}: {error}", thread.tid, known.core);
-                }
-                _ => {}
+            if let Err(error) = unless_gone(restore::set_cpus(thread.tid, &[core as u32])) {
+                tracing::warn!(%task, "thread {} stays on core {}: {error}", thread.tid, known.core);
             }
         }
         (known.core, known.reservation) = (core, *reservation);
-        let add = Command::Add {
-            link: Arc::clone(&known.link),
-            reservation: *reservation,
-            threads: known.threads.clone().into(),
-            members: known.members.clone().into(),
-        };
         if let Some(link) = self.cores.get(&core) {
-            link.send(add);
+            link.send(known.add());
         }
+        self.stay_awake();
         Ok(())
     }
 
@@ -309,16 +370,16 @@ impl Mechanism for SignalMechanism {
             .collect();
         write_members(&self.journal, task, &new_members)?;
         let mut original = known.original.clone();
-        self.take_in(task, core, &new, &mut original)?;
+        let had = known.alarm.take();
+        let alarm = self.alarm(&threads, had);
+        let taken = self.take_in(task, core, &new, &mut original);
         let known = self.tasks.get_mut(&task).ok_or(MechanismError::Unknown(task))?;
+        known.alarm = alarm;
+        taken?;
         known.members = members.to_vec();
-        known.threads.clone_from(&threads);
+        known.threads = threads;
         if let Some(link) = self.cores.get(&core) {
-            link.send(Command::Threads {
-                link: Arc::clone(&known.link),
-                threads: threads.into(),
-                members: members.into(),
-            });
+            link.send(Command::Change { link: Arc::clone(&known.link), held: known.held() });
         }
         Ok(())
     }
@@ -328,10 +389,15 @@ impl Mechanism for SignalMechanism {
         if let Some(link) = self.cores.get(&known.core) {
             link.remove(&known.link);
         }
-        self.undo(task);
+        if let Some((_, alarm)) = &known.alarm {
+            // If that fails, the thread has ended.
+            let _ = alarm.unset();
+        }
+        self.journal.put_back(task);
         if !self.tasks.values().any(|other| other.core == known.core) {
             self.cores.remove(&known.core);
         }
+        self.stay_awake();
         Ok(())
     }
 
@@ -373,15 +439,6 @@ fn write_members(journal: &Journal, task: TaskId, members: &[Process]) -> Result
         })?;
     }
     Ok(())
-}
-
-/// The part of a core at which the kernel throttles real-time tasks.
-fn throttle_limit() -> f64 {
-    let read = |path: &str| fs::read_to_string(Path::new(path)).ok()?.trim().parse::<f64>().ok();
-    match (read(THROTTLE), read(THROTTLE_PERIOD)) {
-        (Some(runtime), Some(period)) if runtime >= 0.0 && period > 0.0 => runtime / period,
-        _ => f64::INFINITY,
-    }
 }
 
 fn failed(task: TaskId, what: String, source: io::Error) -> MechanismError {
