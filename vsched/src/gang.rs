@@ -102,7 +102,7 @@ mod tests {
     fn the_largest_slice_of_a_gang_fits_everywhere() {
         let ms = Duration::from_millis;
         let host = |used: &[u64]| GangHost {
-            cores: vec![Capacity::DEFAULT; used.len()],
+            cores: vec![Capacity::new(0.9).unwrap(); used.len()],
             placed: used
                 .iter()
                 .enumerate()

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_task_goes_where_most_room_is() {
-        let cores = [Capacity::DEFAULT; 2];
+        let cores = [Capacity::new(0.9).unwrap(); 2];
         let placed = [(percent(50), 0), (percent(30), 1)];
         assert_eq!(place_one(&placed, &percent(40), &cores), Ok(1));
         let refusal = place_one(&placed, &percent(80), &cores).unwrap_err();

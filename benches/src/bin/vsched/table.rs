@@ -12,7 +12,7 @@ const SETTINGS: [(u64, u64); 4] = [(10, 5), (50, 10), (100, 30), (1000, 200)];
 
 const TASKS: [usize; 4] = [1, 2, 4, 8];
 
-/// All tasks together get at most this part of the machine: what is admitted by default, and more.
+/// All tasks together get at most this part of the machine: the second is what is admitted by default.
 const MOST: [f64; 2] = [0.90, 0.95];
 
 /// Periods tried for the smallest that is kept, in ms; the slice is half of it.

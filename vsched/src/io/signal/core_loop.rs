@@ -47,6 +47,8 @@ pub(crate) struct CoreLoop {
     /// Tasks with budget, the earliest deadline first.
     order: Vec<Key>,
     ordinary: OrdinaryTime,
+    /// Until when the last task is ordinary, if it is.
+    stint_end: u64,
     /// What real-time tasks have used since the last look.
     real_time: u64,
     own_cpu: u64,
@@ -68,6 +70,7 @@ impl CoreLoop {
             tasks: Vec::with_capacity(RANKS),
             order: Vec::with_capacity(RANKS),
             ordinary: OrdinaryTime::default(),
+            stint_end: 0,
             real_time: 0,
             own_cpu: sys::own_cpu(),
             accounted: sys::monotonic(),
@@ -236,7 +239,12 @@ impl CoreLoop {
         let Some((last, before)) = self.order.split_last() else { return };
         let rank_of =
             |tasks: &[Option<Task>], key: &Key| tasks[key.index()].as_ref().map_or(Rank::Unset, Task::rank);
-        let make_ordinary = self.ordinary.is_due();
+        // Never twice on end: what is left of a period makes up for one stint.
+        let is_ordinary = rank_of(&self.tasks, last) == Rank::Ordinary;
+        let make_ordinary = if is_ordinary { now < self.stint_end } else { self.ordinary.is_due() };
+        if make_ordinary && !is_ordinary {
+            self.stint_end = now + self.budget_of(before) + STINT.cast_unsigned();
+        }
         let mut highest = None;
         let mut in_order = true;
         for key in before {
@@ -270,7 +278,7 @@ impl CoreLoop {
         if self.shared.word.load(Ordering::Acquire) != self.seen {
             return now + SHORTEST_LOOK;
         }
-        let look = self.end_of_slice(now, release).min(self.end_of_stint());
+        let look = self.end_of_slice(now, release).min(self.end_of_stint(now));
         now.saturating_add(look).min(release)
     }
 
@@ -301,15 +309,18 @@ impl CoreLoop {
         u64::MAX
     }
 
+    /// What tasks may still use in their periods.
+    fn budget_of(&self, keys: &[Key]) -> u64 {
+        keys.iter().map(|key| self.edf.budget(*key).max(0).cast_unsigned()).sum()
+    }
+
     /// In what time the last task has been ordinary for long enough, or is to be.
-    fn end_of_stint(&self) -> u64 {
+    fn end_of_stint(&self, now: u64) -> u64 {
         let Some((last, before)) = self.order.split_last() else { return u64::MAX };
         if self.tasks[last.index()].as_ref().is_some_and(|task| task.rank() == Rank::Ordinary) {
-            let budget = |key: &Key| u64::try_from(self.edf.budget(*key)).unwrap_or(0);
-            let stint = STINT.cast_unsigned();
-            let ahead: u64 = before.iter().map(budget).sum();
+            let stint = self.stint_end.saturating_sub(now);
             // Where its slice ends before, so does its being ordinary.
-            if stint < budget(last) { ahead + stint } else { u64::MAX }
+            if stint < self.budget_of(before) + self.budget_of(&[*last]) { stint } else { u64::MAX }
         } else {
             self.ordinary.until_due().max(SHORTEST_WAIT)
         }

@@ -88,7 +88,7 @@ mod tests {
         time.pass(500 * MS, 0);
         assert!(time.is_due());
         time.pass(10_000 * MS, 0);
-        time.pass(25 * MS, 25 * MS);
+        time.pass(27 * MS, 27 * MS);
         assert!(!time.is_due());
         time.pass(10 * MS, 0);
         time.give_up();
