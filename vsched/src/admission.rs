@@ -74,7 +74,7 @@ fn hint(largest_slice: &Option<Duration>) -> String {
 /// let tasks = [Reservation::new(ms(10), ms(5))?];
 /// assert!(admit(&tasks, &Reservation::new(ms(100), ms(40))?, Capacity::DEFAULT).is_ok());
 /// let refusal = admit(&tasks, &Reservation::new(ms(100), ms(50))?, Capacity::DEFAULT).unwrap_err();
-/// assert_eq!(refusal.largest_slice, Some(ms(40)));
+/// assert_eq!(refusal.largest_slice, Some(ms(45)));
 /// # Ok::<(), vsched::ReservationError>(())
 /// ```
 pub fn admit(tasks: &[Reservation], candidate: &Reservation, capacity: Capacity) -> Result<(), Refusal> {

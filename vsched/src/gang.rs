@@ -44,7 +44,7 @@ pub struct GangRefusal {
 /// let wanted = Reservation::new(ms(50), ms(20))?;
 /// assert_eq!(admit_gang(&[host(2)?, host(4)?], &wanted), Ok(vec![0, 0]));
 /// let refusal = admit_gang(&[host(2)?, host(7)?], &wanted).unwrap_err();
-/// assert_eq!((refusal.host, refusal.refusal.largest_slice), (1, Some(ms(10))));
+/// assert_eq!((refusal.host, refusal.refusal.largest_slice), (1, Some(Duration::from_micros(12_500))));
 /// # Ok::<(), vsched::ReservationError>(())
 /// ```
 pub fn admit_gang(hosts: &[GangHost], wanted: &Reservation) -> Result<Vec<usize>, GangRefusal> {

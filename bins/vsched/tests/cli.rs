@@ -49,7 +49,7 @@ fn what_does_not_fit_is_named_and_the_exit_status_says_so() {
     let checked = vsched(&["check", file.to_str().unwrap()]);
     assert_eq!(checked.status.code(), Some(1));
     let said = text(&checked.stdout);
-    assert!(said.contains("late") && said.contains("a slice of up to 8ms would fit"), "{said}");
+    assert!(said.contains("late") && said.contains("a slice of up to 9ms would fit"), "{said}");
     fs::write(&file, "[[task]]\nperiod = 5\n").unwrap();
     let checked = vsched(&["check", file.to_str().unwrap()]);
     assert_eq!(checked.status.code(), Some(1));

@@ -326,6 +326,7 @@ impl CoreLoop {
         }
     }
 }
+
 fn tolerance(slice: u64) -> u64 {
     (slice / TOLERANCE).clamp(TOLERANCES.0, TOLERANCES.1)
 }
