@@ -6,6 +6,7 @@
 
 pub mod patterns;
 pub mod replay;
+pub mod vadapt;
 pub mod vmmp;
 pub mod vnet_core;
 pub mod vnet_fwd;
