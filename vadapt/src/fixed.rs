@@ -85,6 +85,19 @@ impl<'p> Fixed<'p> {
         if home == NONE || host == NONE || home == host { 0.0 } else { self.move_cost }
     }
 
+    /// What a resource is charged that carries `load`: for each Mbit/s too much, the more the more demands
+    /// share it.
+    pub(crate) fn overload_penalty(&self, resource: u32, load: f64) -> f64 {
+        let capacity = self.net.capacity[resource as usize];
+        let over = load - capacity;
+        if over > TOLERANCE * capacity.max(1.0) {
+            let users = (load / self.mean_bandwidth).max(1.0);
+            self.unit * (4.0 + users * (0.5 + over / self.mean_bandwidth))
+        } else {
+            0.0
+        }
+    }
+
     /// What a host is charged whose VMs need `used`.
     pub(crate) fn host_penalty(&self, host: u32, used: [f64; 2]) -> f64 {
         let room = self.room[host as usize];

@@ -4,15 +4,13 @@
 //! limit. A hop over an edge takes from the edge, from the uplink of the host that it
 //! leaves and from the downlink of the host that it enters.
 
-use std::collections::HashMap;
-
 use crate::problem::Problem;
 
 /// No edge, no resource.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Up to this many hosts, edges are found in a dense table.
-const DENSE: usize = 1500;
+const DENSE: usize = 512;
 
 /// Adjacency in compressed sparse rows: the edges of node `n` are `edges[start[n]..start[n + 1]]`.
 #[derive(Debug, Clone)]
@@ -56,7 +54,11 @@ impl Rows {
 #[derive(Debug, Clone)]
 enum EdgeIndex {
     Dense(Vec<u32>),
-    Sparse(HashMap<(u32, u32), u32>),
+    /// For each host, the hosts that its edges lead to, in order, with the edges.
+    Sparse {
+        start: Vec<u32>,
+        ends: Vec<(u32, u32)>,
+    },
 }
 
 /// The host graph of a problem.
@@ -110,7 +112,12 @@ impl Network {
             }
             EdgeIndex::Dense(table)
         } else {
-            EdgeIndex::Sparse((0..from.len()).map(|e| ((from[e], to[e]), e as u32)).collect())
+            let Rows { start, edges } = Rows::new(hosts, &from);
+            let mut ends: Vec<(u32, u32)> = edges.iter().map(|edge| (to[*edge as usize], *edge)).collect();
+            for host in 0..hosts {
+                ends[start[host] as usize..start[host + 1] as usize].sort_unstable();
+            }
+            EdgeIndex::Sparse { start, ends }
         };
         let has_access_limits = capacity.len() > from.len();
         let (mut out, into) = (Rows::new(hosts, &from), Rows::new(hosts, &to));
@@ -161,7 +168,10 @@ impl Network {
     pub(crate) fn edge(&self, a: u32, b: u32) -> u32 {
         match &self.index {
             EdgeIndex::Dense(table) => table[a as usize * self.hosts + b as usize],
-            EdgeIndex::Sparse(map) => map.get(&(a, b)).copied().unwrap_or(NONE),
+            EdgeIndex::Sparse { start, ends } => {
+                let ends = &ends[start[a as usize] as usize..start[a as usize + 1] as usize];
+                ends.binary_search_by_key(&b, |(end, _)| *end).map_or(NONE, |at| ends[at].1)
+            }
         }
     }
 
@@ -170,6 +180,12 @@ impl Network {
         let up = self.up[self.from[edge as usize] as usize];
         let down = self.down[self.to[edge as usize] as usize];
         [edge, up, down].into_iter().filter(|resource| *resource != NONE)
+    }
+
+    /// The capacity of a hop over `edge`, access links included.
+    pub(crate) fn most(&self, edge: u32) -> f64 {
+        let capacity = |resource: u32| self.capacity[resource as usize];
+        self.resources(edge).map(capacity).fold(f64::INFINITY, f64::min)
     }
 
     /// What is left for a hop over `edge` when each resource carries `load`.

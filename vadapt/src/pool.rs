@@ -18,10 +18,34 @@ const ENOUGH: usize = 300;
 /// Edges in all pools together at most; then nothing is added.
 const TOTAL: usize = 4 << 20;
 
+/// A path with a digest, so that others are told apart at a glance.
+#[derive(Debug)]
+pub(crate) struct Known {
+    digest: u64,
+    edges: Box<[u32]>,
+}
+
+impl Known {
+    fn new(edges: &[u32]) -> Self {
+        Self { digest: digest(edges), edges: edges.into() }
+    }
+
+    pub(crate) fn edges(&self) -> &[u32] {
+        &self.edges
+    }
+}
+
+/// By the multiplication of FNV.
+fn digest(edges: &[u32]) -> u64 {
+    edges.iter().fold(0xcbf2_9ce4_8422_2325, |digest, edge| {
+        (digest ^ u64::from(*edge)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    })
+}
+
 /// Paths by their two ends.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    paths: HashMap<(u32, u32), Vec<Box<[u32]>>>,
+    paths: HashMap<(u32, u32), Vec<Known>>,
     edges: usize,
     /// What a hop costs when paths are ranked, in Mbit/s.
     toll: f64,
@@ -39,10 +63,10 @@ impl Pool {
     }
 
     /// The paths between two different hosts, the most promising first.
-    pub(crate) fn paths(&mut self, net: &Network, a: u32, b: u32) -> &[Box<[u32]>] {
+    pub(crate) fn paths(&mut self, net: &Network, a: u32, b: u32) -> &[Known] {
         if net.hosts <= TINY && !self.paths.contains_key(&(a, b)) {
             let found = enumerate(net, a, b, self.toll);
-            self.edges += found.iter().map(|path| path.len()).sum::<usize>();
+            self.edges += found.iter().map(|path| path.edges.len()).sum::<usize>();
             self.paths.insert((a, b), found);
         }
         self.paths.get(&(a, b)).map_or(&[], Vec::as_slice)
@@ -54,20 +78,21 @@ impl Pool {
             return;
         }
         let paths = self.paths.entry((a, b)).or_default();
-        if paths.iter().any(|known| **known == *path) {
+        let known = Known::new(path);
+        if paths.iter().any(|other| other.digest == known.digest && *other.edges == *path) {
             return;
         }
         if paths.len() >= MOST {
-            let last = paths.pop().map_or(0, |path| path.len());
+            let last = paths.pop().map_or(0, |path| path.edges.len());
             self.edges -= last;
         }
         self.edges += path.len();
-        paths.insert(paths.len() / 2, path.into());
+        paths.insert(paths.len() / 2, known);
     }
 }
 
 /// Good simple paths from `a` to `b` by width less `toll` per hop.
-fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Box<[u32]>> {
+fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Known> {
     let nothing = vec![0.0; net.capacity.len()];
     let mut walk =
         Walk { net, nothing, end: b, passed: vec![false; net.hosts], edges: vec![], found: vec![] };
@@ -84,7 +109,7 @@ fn enumerate(net: &Network, a: u32, b: u32, toll: f64) -> Vec<Box<[u32]>> {
     let rank = |(width, path): &(f64, Vec<u32>)| width - toll * path.len() as f64;
     found.sort_by(|x, y| rank(y).total_cmp(&rank(x)).then(x.1.len().cmp(&y.1.len())));
     found.truncate(MOST);
-    found.into_iter().map(|(_, path)| path.into_boxed_slice()).collect()
+    found.iter().map(|(_, path)| Known::new(path)).collect()
 }
 
 struct Walk<'n> {
@@ -133,7 +158,7 @@ mod tests {
         let mut pool = Pool::new(1.0);
         // One direct path, two over one host, two over both others.
         assert_eq!(pool.paths(&net, 0, 3).len(), 5);
-        let first = pool.paths(&net, 0, 3)[0].clone();
+        let first = pool.paths(&net, 0, 3)[0].edges().to_vec();
         pool.add(0, 3, &first);
         assert_eq!(pool.paths(&net, 0, 3).len(), 5);
     }

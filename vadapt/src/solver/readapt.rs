@@ -73,7 +73,8 @@ impl Solver for Readapt {
         fixed.move_cost =
             problem.costs().migration + self.hysteresis * worth / fixed.need.len().max(1) as f64;
         fixed.home.clone_from(&now.host);
-        run.hold_back(2 * run.elapsed() + run.limit() / 200);
+        // Judging the answer takes about as long as reading the problem, a last pass ends a little late.
+        run.hold_back(3 * run.elapsed() + run.limit() / 40);
         let mut searcher = Searcher::new(&fixed, objective, run.seed());
         searcher.back_to(&now);
         searcher.keep();

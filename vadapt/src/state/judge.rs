@@ -3,7 +3,7 @@
 use crate::fixed::TOLERANCE;
 use crate::network::NONE;
 use crate::objective::Service;
-use crate::state::{Served, State, UNSERVED};
+use crate::state::{BROKEN, Served, State, UNSERVED};
 
 impl State<'_> {
     /// Judges anew whoever is touched by the changed loads; returns the change of the value.
@@ -19,7 +19,10 @@ impl State<'_> {
         // Where room grew, whoever was held back there is judged by its whole path.
         for (resource, before) in &self.trial.loads {
             let capacity = self.fixed.net.capacity[*resource as usize];
-            let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
+            let load = self.load[*resource as usize];
+            delta += self.fixed.overload_penalty(*resource, *before);
+            delta -= self.fixed.overload_penalty(*resource, load);
+            let (old, new) = (self.residual_at(*resource, *before), self.residual_at(*resource, load));
             if new - old <= TOLERANCE * capacity {
                 continue;
             }
@@ -40,7 +43,8 @@ impl State<'_> {
         // Where it shrank, that alone is the new limit of whoever had more.
         for (resource, before) in &self.trial.loads {
             let capacity = self.fixed.net.capacity[*resource as usize];
-            let (old, new) = (capacity - before, capacity - self.load[*resource as usize]);
+            let load = self.load[*resource as usize];
+            let (old, new) = (self.residual_at(*resource, *before), self.residual_at(*resource, load));
             if old - new <= TOLERANCE * capacity {
                 continue;
             }
@@ -90,7 +94,7 @@ impl State<'_> {
         for edge in path {
             latency += net.latency[*edge as usize];
             for resource in net.resources(*edge) {
-                let left = self.left(resource);
+                let left = self.residual_at(resource, self.load[resource as usize]);
                 if left < residual {
                     (residual, at) = (left, resource);
                 }
@@ -102,17 +106,13 @@ impl State<'_> {
     /// What a demand is worth that has a path; `at` is its bottleneck.
     fn rate(&self, demand: u32, residual: f64, latency: f64, hops: usize, at: u32) -> Served {
         let (fixed, unit) = (self.fixed, self.fixed.unit);
-        let scale = fixed.net.capacity.get(at as usize).copied().unwrap_or(1.0);
         let mut penalty = 0.0;
-        if residual < -TOLERANCE * scale.max(1.0) {
-            penalty += unit * (0.5 - residual / fixed.mean_bandwidth);
-        }
         let bound = fixed.latency_bound[demand as usize];
         if latency > bound * (1.0 + TOLERANCE) {
             penalty += unit * (1.0 + (latency / bound.max(1e-9) - 1.0).min(10.0));
         }
         let service = Service { residual: residual.max(0.0), latency, hops };
         let value = self.objective.gain(&fixed.problem.demands()[demand as usize], service) - penalty;
-        Served { residual, latency, value, at, broken: penalty > 0.0 }
+        Served { residual, latency, value, at, broken: penalty > 0.0 || residual == BROKEN }
     }
 }

@@ -164,7 +164,7 @@ impl<'f> Draft<'f> {
         let demand = *demands.get(rng.random_range(0..demands.len().max(1)))? as usize;
         let partner = if fixed.from[demand] == vm { fixed.to[demand] } else { fixed.from[demand] };
         let (host, mut target) = (self.host[vm as usize], self.host[partner as usize]);
-        if rng.random::<f64>() < 0.5 {
+        if fixed.net.internal[target as usize] < 0.0 || rng.random::<f64>() < 0.5 {
             let ways = fixed.net.edges_from(target);
             let r: f64 = rng.random();
             target = fixed.net.to[*ways.get((r * r * ways.len() as f64) as usize)? as usize];

@@ -3,11 +3,14 @@
 
 mod construct;
 mod draft;
+mod mend;
 mod missing;
 mod repair;
 mod reroute;
 mod walk;
 mod whole;
+
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -25,6 +28,7 @@ use crate::solver::{SolveError, Solver, checked, exact, has_hosts};
 use crate::state::State;
 
 use draft::Draft;
+use reroute::Turn;
 use walk::Schedule;
 
 /// Local search with incremental evaluation: the best solver here for all but tiny problems.
@@ -134,6 +138,9 @@ pub(crate) struct Searcher<'f> {
     pub(crate) routes: Routes,
     pub(crate) finder: Finder,
     pool: Pool,
+    turn: Turn,
+    /// The last leg of a detour.
+    leg: Vec<u32>,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) best: Snapshot,
     /// The best mappings met, each with the routing that it had.
@@ -156,9 +163,13 @@ impl<'f> Searcher<'f> {
     const TINY: usize = 10;
     /// From so many hosts on, a start is drafted before anything is routed.
     const DRAFTED: usize = 200;
+    /// Time per VM below which a draft isn't worth its share.
+    const DRAFT_TIME: Duration = Duration::from_millis(4);
     /// Starting temperature of walks over routes alone, as a multiple of the mean bandwidth of a demand,
     /// given a millisecond per demand.
     const ROUTING_HEAT: f64 = 20.0;
+    /// Passes over routes before a walk, which then does more than further ones.
+    const PASSES: usize = 3;
     /// Moves per VM in a first trial without which there is no second.
     const FEW_MOVES: u64 = 60;
     /// Starting temperatures that are tried, as multiples of the mean loss of a bad move.
@@ -170,6 +181,8 @@ impl<'f> Searcher<'f> {
             routes: Routes::new(&fixed.net, fixed.has_latency_bounds),
             finder: Finder::new(&fixed.net),
             pool: Pool::new(fixed.mean_bandwidth),
+            turn: Turn::new(&fixed.net),
+            leg: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             best: Snapshot { value: f64::NEG_INFINITY, ..Snapshot::default() },
             elite: Vec::new(),
@@ -212,7 +225,8 @@ impl<'f> Searcher<'f> {
             }
             self.keep();
         }
-        if self.fixed.net.hosts >= Self::DRAFTED && run.elapsed() < run.limit() / 5 {
+        let hasty = run.limit() < Self::DRAFT_TIME * self.fixed.movable.len() as u32;
+        if self.fixed.net.hosts >= Self::DRAFTED && !hasty && run.elapsed() < run.limit() / 5 {
             self.draft(run);
         }
     }
@@ -259,6 +273,8 @@ impl<'f> Searcher<'f> {
             let from = self.best.clone();
             self.back_to(&from);
             let now = run.elapsed();
+            // A repair comes after, should it be needed.
+            let share = if from.feasible { share } else { f64::min(share, 0.7) };
             let end = now + run.limit().saturating_sub(now).mul_f64(share);
             if now < end {
                 let reached = self.walk(Schedule::cooling(mean_loss, heat, now, end), run);
@@ -266,7 +282,7 @@ impl<'f> Searcher<'f> {
             }
             // An answer at all comes first, but where there is some slack a walk is the faster way to one,
             // above all in large networks.
-            if index > 0 || self.fixed.net.hosts < Self::DRAFTED {
+            if index > 1 || self.fixed.net.hosts < Self::DRAFTED {
                 self.repair_or_prove(0.7, run);
             }
         }
@@ -346,9 +362,8 @@ impl<'f> Searcher<'f> {
     }
 
     fn route_only(&mut self, run: &mut Run<'_>) {
-        // A walk does more than further passes.
         let half = run.limit() / 2;
-        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, 1);
+        improve_routes(&mut self.state, &mut self.finder, &mut self.pool, run, half, Self::PASSES);
         self.keep();
         let begin = run.elapsed();
         tracing::debug!(value = self.best.value, elapsed = ?begin, "routed");

@@ -21,6 +21,9 @@ const BATCH: u64 = 8;
 /// Moves without progress after which full edges weigh more.
 const PATIENCE: u64 = 60;
 
+/// The share of exchanges that send the other VM to a third host.
+const CHAINS: f64 = 0.3;
+
 /// Temperatures of a round: the first and the last, in mean demands that lack all their bandwidth.
 const HEAT: (f64, f64) = (0.6, 0.02);
 
@@ -177,7 +180,15 @@ impl Repair<'_> {
             if fixed.pin[other as usize] != NONE {
                 return false;
             }
-            self.shift(&[(vm, target), (other, old)]);
+            // A swap, or a chain over a third host.
+            let mut third = old;
+            if self.rng.random::<f64>() < CHAINS {
+                third = self.target(other);
+            }
+            if third == target {
+                return false;
+            }
+            self.shift(&[(vm, target), (other, third)]);
         } else {
             self.shift(&[(vm, target)]);
         }

@@ -14,6 +14,12 @@ const BATCH: u64 = 32;
 /// Mappings that are kept to be routed anew.
 const ELITE: usize = 16;
 
+/// Shares of the moves of places that exchange all that two hosts hold, and that move two VMs that talk
+/// and share a host; and the share of those to a full host that send a third VM elsewhere.
+const EXCHANGES: f64 = 0.06;
+const PAIRS: f64 = 0.06;
+const EJECTIONS: f64 = 0.4;
+
 /// How the temperature falls: geometrically in time, to a thousandth of the start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
@@ -211,6 +217,9 @@ impl Searcher<'_> {
     /// Tries a random move; `None` if there was nothing to try, or nothing that could change the
     /// value by `least` or more.
     fn propose(&mut self, about: About, least: f64) -> Option<f64> {
+        if self.minds_broken() {
+            return self.propose_mending(least);
+        }
         match about {
             About::Search => return self.propose_reroute(),
             About::Detour => return self.propose_detour(least),
@@ -224,11 +233,41 @@ impl Searcher<'_> {
         let vm = movable[self.rng.random_range(0..movable.len())];
         let target = self.target_for(vm);
         let host = self.state.host[vm as usize];
-        if target == host {
+        let dice: f64 = self.rng.random();
+        match dice {
+            _ if target == host => None,
+            dice if dice < EXCHANGES => self.propose_exchange(host, target, least),
+            dice if dice < EXCHANGES + PAIRS => self.propose_pair(vm, target, least),
+            _ => self.propose_place(vm, target, least),
+        }
+    }
+
+    /// Moves `vm` and one of its partners on the same host to `target`.
+    fn propose_pair(&mut self, vm: u32, target: u32, least: f64) -> Option<f64> {
+        let fixed = self.fixed;
+        let host = self.state.host[vm as usize];
+        let demands = &fixed.demands_of[vm as usize];
+        let first = self.rng.random_range(0..demands.len().max(1));
+        let together = demands.iter().cycle().skip(first).take(demands.len()).find_map(|demand| {
+            let (from, to) = (fixed.from[*demand as usize], fixed.to[*demand as usize]);
+            let partner = if from == vm { to } else { from };
+            let free = self.state.host[partner as usize] == host && fixed.pin[partner as usize] == NONE;
+            free.then_some(partner)
+        });
+        let Some(partner) = together else { return self.propose_place(vm, target, least) };
+        let left = self.state.room_left(target);
+        let (first, second) = (fixed.need[vm as usize], fixed.need[partner as usize]);
+        if (0..2).any(|kind| first[kind] + second[kind] > left[kind]) {
             return None;
         }
-        if self.rng.random::<f64>() < 0.06 {
-            return self.propose_exchange(host, target, least);
+        self.try_if_promising(&[(vm, target), (partner, target)], least)
+    }
+
+    /// Moves `vm` to `target`, or exchanges it with one there.
+    pub(super) fn propose_place(&mut self, vm: u32, target: u32, least: f64) -> Option<f64> {
+        let host = self.state.host[vm as usize];
+        if target == host || self.fixed.pin[vm as usize] != NONE {
+            return None;
         }
         let fits = self.state.has_room(target, vm);
         let others = &self.state.vms_on[target as usize];
@@ -242,6 +281,9 @@ impl Searcher<'_> {
         if self.fixed.pin[other as usize] != NONE {
             return None;
         }
+        if !fits && self.rng.random::<f64>() < EJECTIONS {
+            return self.propose_ejection(vm, other, least);
+        }
         if !self.fits_swapped(vm, other)
             && !self.state.is_overloaded(host)
             && !self.state.is_overloaded(target)
@@ -251,9 +293,27 @@ impl Searcher<'_> {
         self.try_if_promising(&[(vm, target), (other, host)], least)
     }
 
+    /// Puts `vm` in the place of `other`, which goes to a third host.
+    fn propose_ejection(&mut self, vm: u32, other: u32, least: f64) -> Option<f64> {
+        let target = self.state.host[other as usize];
+        let third = self.target_for(other);
+        let (left, fixed) = (self.state.room_left(target), self.fixed);
+        let (need, freed) = (fixed.need[vm as usize], fixed.need[other as usize]);
+        let fits = (0..2).all(|kind| need[kind] <= left[kind] + freed[kind]);
+        if !fits
+            || third == target
+            || third == self.state.host[vm as usize]
+            || !self.state.has_room(third, other)
+        {
+            return None;
+        }
+        self.try_if_promising(&[(vm, target), (other, third)], least)
+    }
+
     fn try_if_promising(&mut self, shifts: &[(u32, u32)], least: f64) -> Option<f64> {
-        // While host capacities are exceeded, leaving a host may be worth more than any demand.
-        if self.judges_ahead && self.best.feasible && self.state.outlook(shifts, &mut self.routes) < least {
+        // While anything carries too much, leaving it may be worth more than any demand.
+        let whole = self.best.feasible && self.state.is_feasible();
+        if self.judges_ahead && whole && self.state.outlook(shifts, &mut self.routes) < least {
             return None;
         }
         Some(self.state.try_shift(shifts, &mut self.routes))
@@ -281,12 +341,19 @@ impl Searcher<'_> {
             let partner = if fixed.from[demand] == vm { fixed.to[demand] } else { fixed.from[demand] };
             let host = self.state.host[partner as usize];
             let ways = fixed.net.edges_from(host);
-            if dice < 0.5 || ways.is_empty() {
+            // Where VMs that talk may not share a host, its neighbours are what is left, and theirs.
+            let shared = fixed.net.internal[host as usize] >= 0.0;
+            if (dice < 0.5 && (shared || dice < 0.1)) || ways.is_empty() {
                 return host;
             }
             // Wider edges lead to better neighbours.
             let r: f64 = self.rng.random();
-            return fixed.net.to[ways[(r * r * ways.len() as f64) as usize] as usize];
+            let beside = fixed.net.to[ways[(r * r * ways.len() as f64) as usize] as usize];
+            let further = fixed.net.edges_from(beside);
+            if shared || dice < 0.6 || further.is_empty() {
+                return beside;
+            }
+            return fixed.net.to[further[self.rng.random_range(0..further.len())] as usize];
         }
         if dice < 0.9 {
             let most = (3 * fixed.need.len()).min(self.promising.len());
