@@ -71,8 +71,9 @@ pub struct Aggregator {
 /// is stable. (On hosts with time to spare they do so anyway.)
 const STABLE_ROUNDS: u64 = 2;
 
-/// One new pair for so many is what was not heard of in time.
-const FEW: usize = 32;
+/// One new pair for so many is what was not heard of in time (such as those of a VM
+/// that a busy host has held up).
+const FEW: usize = 8;
 
 /// The topology that was last reported.
 #[derive(Debug)]
@@ -298,7 +299,7 @@ impl Aggregator {
         None
     }
 
-    /// Is the candidate what was reported a moment ago, with the few pairs of a large shape
+    /// Is the candidate what was reported a moment ago, and the few pairs of the shape
     /// that had not been heard of by then?
     fn completes(&self, now: Instant, classification: &Classification) -> bool {
         let Reported { edges, classification: before, changed, .. } = &self.reported;
