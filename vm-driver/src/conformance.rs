@@ -34,6 +34,7 @@
 
 mod checks;
 mod live;
+mod screen;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -114,6 +114,8 @@ pub struct Capabilities {
     pub graceful_stop: bool,
     /// [`Driver::live`].
     pub live: bool,
+    /// [`LiveMigration::receive_before_disks`].
+    pub lazy_disks: bool,
 }
 
 /// How a monitor suspends.

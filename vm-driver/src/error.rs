@@ -68,6 +68,12 @@ pub enum DriverError {
         /// The last lines of its log; empty if it has none.
         log: String,
     },
+    /// Its disks are not all here.
+    #[error("VM `{vm}` has come before its disks, and they are still coming: let it run until they are here")]
+    DisksBehind {
+        /// The VM.
+        vm: VmId,
+    },
     /// A file or process of the VM could not be used.
     #[error("VM `{vm}`: could not {action}: {source}")]
     Io {

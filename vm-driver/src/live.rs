@@ -19,6 +19,32 @@ pub trait LiveMigration: Send + Sync {
     /// [`Incoming`](crate::State::Incoming) then.
     fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError>;
 
+    /// As [`LiveMigration::receive`], for a VM that is to run here before its disks are here:
+    /// they begin empty, as qcow2 files whatever they were, and take what they don't hold
+    /// from [`Sockets::disks`] (NBD, each an export of its name). The caller listens there,
+    /// and is connected to what [`LiveMigration::serve_disks`] of the other host gives, from
+    /// before [`LiveMigration::has_arrived`] until [`LiveMigration::fetch_disks`] says that all
+    /// is here, also each time that the VM is started anew. Lost connections are waited for.
+    ///
+    /// # Errors
+    /// [`DriverError::Unsupported`] where [`Capabilities::lazy_disks`](crate::Capabilities) is not.
+    fn receive_before_disks(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError>;
+
+    /// Fetches, in the background, what the disks of a running VM don't hold yet. How much is
+    /// missing; `None`: nothing is (any more), and the other host's disks are not needed.
+    fn fetch_disks(&self, id: &VmId) -> Result<Option<LiveProgress>, DriverError>;
+
+    /// Lets the disks of a VM that was handed over be read, as the exports that
+    /// [`LiveMigration::receive_before_disks`] wants: the Unix socket. Once is enough, and
+    /// goes on when this process ends.
+    ///
+    /// # Errors
+    /// As [`LiveMigration::receive_before_disks`].
+    fn serve_disks(&self, id: &VmId) -> Result<PathBuf, DriverError>;
+
+    /// Nobody reads the disks any more.
+    fn end_serving(&self, id: &VmId) -> Result<(), DriverError>;
+
     /// All that its disks hold is here, and what changes there changes here: from now on
     /// they stay even if its monitor ends, and the VM is [`Stopped`](crate::State::Stopped)
     /// then. [`LiveMigration::has_arrived`] notes that too, but while the VM stands still;
@@ -60,7 +86,8 @@ pub trait LiveMigration: Send + Sync {
 pub struct Sockets {
     /// For its memory and devices.
     pub memory: PathBuf,
-    /// For all its disks (NBD, each an export of its name); `None`: it has none.
+    /// For all its disks (NBD, each an export of its name); `None`: it has none, or the
+    /// destination doesn't wait for them.
     pub disks: Option<PathBuf>,
 }
 

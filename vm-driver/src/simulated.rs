@@ -131,6 +131,7 @@ impl Monitor for Machine {
             disks: true,
             graceful_stop: true,
             live: false,
+            lazy_disks: false,
         }
     }
 

@@ -41,6 +41,9 @@ pub(crate) struct Record {
     pub(crate) cpu_share: CpuShare,
     #[serde(default)]
     pub(crate) ended: Option<String>,
+    /// What its disks don't hold is at another host.
+    #[serde(default)]
+    pub(crate) behind: bool,
 }
 
 impl Record {
@@ -53,6 +56,7 @@ impl Record {
             version,
             cpu_share: CpuShare::ORDINARY,
             ended: None,
+            behind: false,
         }
     }
 }
@@ -133,6 +137,14 @@ impl Store {
         let record = self.read(id)?.ok_or_else(|| unknown(id, Operation::Start))?;
         let state = record.state.ok_or_else(|| unknown(id, Operation::Start))?;
         Ok((record, state))
+    }
+
+    /// Refuses what needs all of a VM's disks while part of them is at another host.
+    pub(crate) fn expect_whole_disks(&self, record: &Record) -> Result<(), DriverError> {
+        match record.behind {
+            true => Err(DriverError::DisksBehind { vm: record.config.id.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// Replaces the record.

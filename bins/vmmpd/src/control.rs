@@ -205,6 +205,9 @@ pub struct Machine {
     pub pid: Option<u32>,
     /// Why it stopped, when it did so by itself.
     pub ended: Option<String>,
+    /// Its disks are still coming from there.
+    #[serde(default)]
+    pub coming_from: Option<PeerName>,
 }
 
 /// A user's connection.

@@ -30,7 +30,9 @@ pub enum Error {
         what: String,
     },
     /// An address where nobody can listen.
-    #[error("could not listen at {address}: {source}")]
+    #[error(
+        "could not listen at {address}: {source}; the configuration must name an address of this host that nobody else has"
+    )]
     Listen {
         /// The address.
         address: Address,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vmmp::Message;
 use vmmp::Party;
 use vmmp::delta::DeltaError;
-use vmmp::io::channel::{Channel, Keys};
+use vmmp::io::channel::{Channel, Keys, show_key};
 use vmmp::io::greeting::{self, Purpose};
 use vmmp::io::stream::{Address, Stream};
 use vmmp::wire::{self, Frame};
@@ -80,9 +80,29 @@ pub(crate) fn connect(keys: &Keys, contact: &Contact, purpose: Purpose) -> Resul
     let mut stream = Stream::connect(&contact.address, PATIENCE).map_err(with)?;
     stream.set_patience(Some(PATIENCE)).map_err(with)?;
     greeting::say(&mut stream, purpose).map_err(with)?;
-    let channel = Channel::connect(stream, keys, &contact.key)?;
+    let channel =
+        Channel::connect(stream, keys, &contact.key).map_err(|why| not_let_in(why, keys, contact))?;
     channel.set_patience(None)?;
     Ok(channel)
+}
+
+/// Whoever doesn't know our key hangs up and says nothing; then here is what to look at.
+fn not_let_in(error: DeltaError, keys: &Keys, contact: &Contact) -> DeltaError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let address = &contact.address;
+    match error {
+        DeltaError::Io { source, .. }
+            if matches!(source.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) =>
+        {
+            let why = format!(
+                "it hangs up during the handshake; its configuration must have our key {}, and the one that we \
+                 have of it must be its own",
+                show_key(&keys.public)
+            );
+            DeltaError::Io { action: format!("be let in by {address}"), source: std::io::Error::other(why) }
+        }
+        error => error,
+    }
 }
 
 fn speak(keys: &Keys, contact: &Contact, messages: &Receiver<Message>) {

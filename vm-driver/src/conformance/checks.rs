@@ -1,12 +1,10 @@
 //! The checks of VMs that stay where they are, or move while they don't run.
 
 use std::fs;
-use std::io::Read;
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Bench, Check, Failure, Outcome, must, must_be};
+use super::{Bench, Check, Failure, Outcome, must, must_be, screen};
 use crate::config::VmConfig;
 use crate::driver::{Consent, CpuShare, Driver, FileKind, Stop, SuspendKind, VmFile};
 use crate::error::{DriverError, Loss};
@@ -281,12 +279,9 @@ fn console(bench: &Bench<'_>) -> Result {
     driver.create(&VmConfig { console: true, ..bench.subject.config(&id) })?;
     driver.start(&id)?;
     let address = driver.console(&id)?.ok_or("it has no screen")?;
-    let mut greeting = [0; 12];
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(bench.subject.patience()))?;
-    stream.read_exact(&mut greeting)?;
-    // RFC 6143, 7.1.1
-    must(greeting.starts_with(b"RFB 003."), format!("{address} greets with {greeting:?}"))?;
+    let screen = screen::look(address, bench.subject.patience())?;
+    must(screen.width > 0 && screen.height > 0 && screen.picture_bytes > 0, format!("it shows {screen:?}"))?;
+    must(screen.name.contains(id.as_str()), format!("its screen is called `{}`", screen.name))?;
     Ok(Outcome::Passed)
 }
 

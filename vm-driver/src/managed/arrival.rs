@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Life, Managed, Monitor};
-use crate::config::VmConfig;
 use crate::error::DriverError;
 use crate::id::VmId;
 use crate::live::Sockets;
@@ -15,22 +14,20 @@ use crate::store::Record;
 const LOOK: Duration = Duration::from_millis(1);
 
 impl<M: Monitor> Managed<M> {
-    /// Makes the record of a VM that will arrive and lets `wait` begin to wait for it;
+    /// Writes the record of a VM that will arrive and lets `wait` begin to wait for it;
     /// if that fails, nothing is left.
     pub(crate) fn expect_arrival(
         &self,
-        config: &VmConfig,
-        version: u64,
+        record: &Record,
         wait: impl FnOnce(&Record, &Path) -> Result<Sockets, DriverError>,
     ) -> Result<Sockets, DriverError> {
-        let id = &config.id;
+        let id = &record.config.id;
         self.store.lock(id, || {
             self.settle(id)?;
             self.store.expect_unknown(id, Operation::Receive)?;
-            self.monitor.check(config)?;
+            self.monitor.check(&record.config)?;
             let folder = self.store.make_folder(id)?;
-            let record = Record::new(config, Some(State::Incoming), version);
-            let waits = self.store.write(&record).and_then(|()| wait(&record, &folder));
+            let waits = self.store.write(record).and_then(|()| wait(record, &folder));
             if waits.is_err() {
                 self.monitor.end(id, &folder)?;
                 self.store.remove(id)?;
@@ -124,6 +121,7 @@ impl<M: Monitor> Managed<M> {
             if record.state != Some(State::Running) {
                 return Err(illegal(id, record, Operation::HandOver));
             }
+            self.store.expect_whole_disks(record)?;
             work(record, folder)
         })
     }

@@ -221,12 +221,14 @@ where
                 let source = IllegalTransition { state: Some(state), operation: Operation::Unregister };
                 return Err(DriverError::Illegal { vm: id.clone(), source });
             }
+            self.store.expect_whole_disks(&record)?;
             self.store.files(&record)
         })
     }
 
     fn hand_over(&self, id: &VmId) -> Result<(), DriverError> {
         self.with(id, Operation::HandOver, |record, folder| {
+            self.store.expect_whole_disks(record)?;
             let is_there = self.monitor.life(id, folder)? != Life::Absent;
             if is_there && record.state == Some(State::Suspended) {
                 let what = "hand over a VM that is suspended in place";

@@ -22,6 +22,8 @@ use crate::id::VmId;
 use crate::io::process::is_ours;
 use crate::live::{LiveError, LiveMigration, LiveProgress, LiveSummary, Sockets};
 use crate::managed::{Managed, MaybeLive, Monitor};
+use crate::state::State;
+use crate::store::Record;
 
 /// The first process, as [`PID`], of a VM that has arrived and is not ours yet.
 pub(super) const ARRIVED: &str = "arrived.pid";
@@ -33,6 +35,9 @@ const SOCKET: &str = "memory.sock";
 const READY: &str = "ready";
 const YOURS: &str = "yours";
 const MINE: &str = "mine";
+
+const NO_DISKS: DriverError =
+    DriverError::Unsupported { driver: "namespace", what: "let disks come behind a VM: it has none" };
 
 /// How often an arrival is looked for.
 const LOOK: Duration = Duration::from_millis(2);
@@ -64,13 +69,30 @@ impl MaybeLive for Managed<Namespaces> {
 impl LiveMigration for Managed<Namespaces> {
     fn receive(&self, config: &VmConfig, version: u64) -> Result<Sockets, DriverError> {
         let id = &config.id;
-        self.expect_arrival(config, version, |_, folder| {
+        let record = Record::new(config, Some(State::Incoming), version);
+        self.expect_arrival(&record, |_, folder| {
             let memory = folder.join(SOCKET);
             let waiting = wait_at(&memory, folder)
                 .map_err(DriverError::io(id, format!("wait at {}", memory.display())))?;
             self.monitor.waiting.insert(id, waiting);
             Ok(Sockets { memory, disks: None })
         })
+    }
+
+    fn receive_before_disks(&self, _: &VmConfig, _: u64) -> Result<Sockets, DriverError> {
+        Err(NO_DISKS)
+    }
+
+    fn fetch_disks(&self, _: &VmId) -> Result<Option<LiveProgress>, DriverError> {
+        Ok(None)
+    }
+
+    fn serve_disks(&self, _: &VmId) -> Result<PathBuf, DriverError> {
+        Err(NO_DISKS)
+    }
+
+    fn end_serving(&self, _: &VmId) -> Result<(), DriverError> {
+        Ok(())
     }
 
     fn keep_disks(&self, id: &VmId) -> Result<(), DriverError> {

@@ -162,6 +162,7 @@ impl Monitor for Namespaces {
             disks: false,
             graceful_stop: true,
             live: true,
+            lazy_disks: false,
         }
     }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::config::{Attachment, Boot, VmConfig};
+use crate::config::{Attachment, Boot};
 use crate::io::tap;
+use crate::store::Record;
 
-use super::{Acceleration, files};
+use super::{Acceleration, behind, files};
 
 /// What QEMU does first.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +24,14 @@ pub(super) enum Begin<'a> {
 
 /// All arguments.
 pub(super) fn arguments(
-    config: &VmConfig,
+    record: &Record,
     folder: &Path,
     acceleration: Acceleration,
     begin: Begin<'_>,
 ) -> Vec<OsString> {
+    let config = &record.config;
+    // A VM that waits has nothing behind its disks before it has arrived.
+    let is_behind = record.behind && !matches!(begin, Begin::Wait);
     let mut line: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
     let path = |name: &str| comma(&folder.join(name));
@@ -66,7 +70,12 @@ pub(super) fn arguments(
         let node = json!({"driver": "file", "node-name": file, "filename": path});
         add(&["-blockdev", &node.to_string()]);
         let format = disk.format.name();
-        let node = json!({"driver": format, "node-name": disk.name, "file": file});
+        let mut node = json!({"driver": format, "node-name": disk.name, "file": file});
+        if is_behind {
+            let behind = behind::node(folder, disk);
+            add(&["-blockdev", &behind.to_string()]);
+            node["backing"] = behind["node-name"].clone();
+        }
         add(&["-blockdev", &node.to_string()]);
         add(&["-device", &format!("virtio-blk-pci,drive={},id={}-disk", disk.name, disk.name)]);
     }
@@ -125,7 +134,7 @@ mod tests {
     use vnet_core::{MacAddr, NetworkId};
 
     use super::*;
-    use crate::config::{DiskConfig, DiskFormat, NicConfig};
+    use crate::config::{DiskConfig, DiskFormat, NicConfig, VmConfig};
     use crate::id::VmId;
 
     #[test]
@@ -139,7 +148,8 @@ mod tests {
         let disk = DiskConfig { name: "root".into(), bytes: 512, format: DiskFormat::Qcow2, image: None };
         config.disks.push(disk);
         let memory = PathBuf::from("/it's/memory");
-        let line = arguments(&config, Path::new("/x,y"), Acceleration::Tcg, Begin::From(&memory));
+        let record = Record::new(&config, None, 1);
+        let line = arguments(&record, Path::new("/x,y"), Acceleration::Tcg, Begin::From(&memory));
         let line: Vec<String> = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let has = |word: &str| assert!(line.iter().any(|w| w == word), "{word} is not in {line:#?}");
         has("2056K");

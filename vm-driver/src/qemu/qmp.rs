@@ -145,6 +145,9 @@ pub(super) struct BlockJob {
     pub(super) offset: u64,
     #[serde(default)]
     pub(super) ready: bool,
+    /// `ok`, `failed`, or `nospace`.
+    #[serde(default, rename = "io-status")]
+    pub(super) io_status: String,
     #[serde(flatten)]
     _rest: HashMap<String, serde::de::IgnoredAny>,
 }
@@ -152,6 +155,7 @@ pub(super) struct BlockJob {
 /// `query-named-block-nodes`.
 #[derive(Serialize)]
 pub(super) struct QueryNodes {
+    /// Without the disks behind each.
     pub(super) flat: bool,
 }
 
@@ -166,4 +170,20 @@ impl Command for QueryNodes {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Node {
     pub(super) node_name: Option<String>,
+    /// How many disks stand behind it; 0 where the question was for flat answers.
+    #[serde(rename = "backing_file_depth")]
+    pub(super) backing_file_depth: u64,
+}
+
+/// `blockdev-reopen`.
+#[derive(Serialize)]
+pub(super) struct Reopen {
+    /// Nodes with all their options.
+    pub(super) options: Vec<serde_json::Value>,
+}
+
+impl Command for Reopen {
+    const NAME: &'static str = "blockdev-reopen";
+    const ALLOW_OOB: bool = false;
+    type Ok = qapi::Empty;
 }

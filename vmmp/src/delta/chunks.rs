@@ -1,15 +1,17 @@
 //! The content-defined chunks of a file, by which its parts are found elsewhere.
 //!
 //! FastCDC (Xia et al., FastCDC: a fast and efficient content-defined chunking approach
-//! for data deduplication, ATC 2016) with chunks of [`AVERAGE`] bytes, restarted at every
-//! [`STRETCH`](super) so that stretches can be worked on at once; named by BLAKE3 cut to
-//! 128 bits. On the wire and beside the file (`.chunks`): for each chunk its length (4
+//! for data deduplication, ATC 2016) with chunks of [`AVERAGE`] bytes, named by BLAKE3 cut to
+//! 128 bits. Where a chunk ends depends on nothing but what it holds, so that whoever begins
+//! [`LEAD`] bytes before a stretch has cut as the whole file is cut when they come to it, and
+//! stretches can be worked on at once. On the wire and beside the file (`.chunks`): for each chunk its length (4
 //! octets, little endian) and its name, in the order of the file; zeros have the name
 //! of zeros.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -53,11 +55,18 @@ impl Chunks {
     }
 }
 
-/// Cuts a stretch into chunks: their lengths and names.
-pub fn cut(data: &[u8]) -> impl Iterator<Item = (usize, BlockHash)> {
+/// How far before a stretch to begin, in bytes: sixteen chunks are enough to fall in with the
+/// cuts of the whole file, nearly always.
+pub const LEAD: usize = 16 * AVERAGE as usize;
+
+/// How far behind a stretch to go on: its last chunk may end there.
+pub const TAIL: usize = SIZES.2 as usize;
+
+/// Cuts data into chunks: where each begins and ends. The last one may be cut short.
+pub fn cut(data: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let (least, average, most) = SIZES;
     FastCDC::new(data, least as usize, average as usize, most as usize)
-        .map(|chunk| (chunk.length, hash_block(&data[chunk.offset..chunk.offset + chunk.length])))
+        .map(|chunk| chunk.offset..chunk.offset + chunk.length)
 }
 
 /// Where the list of a file's chunks is kept.
@@ -81,12 +90,18 @@ pub fn list(file: &Path) -> io::Result<Vec<u8>> {
     let mut offset = 0;
     while offset < identity.bytes {
         let length = (identity.bytes - offset).min(STRETCH as u64) as usize;
-        open.read_exact_at(&mut data[..length], offset)?;
-        for (length, name) in cut(&data[..length]) {
-            list.extend((length as u32).to_le_bytes());
-            list.extend(name);
+        let data = &mut data[..length];
+        open.read_exact_at(data, offset)?;
+        let is_last = offset + length as u64 == identity.bytes;
+        for chunk in cut(data) {
+            // What the end of the data has cut short begins the next ones.
+            if chunk.end == length && !is_last && chunk.start > 0 {
+                break;
+            }
+            list.extend((chunk.len() as u32).to_le_bytes());
+            list.extend(hash_block(&data[chunk.clone()]));
+            offset += chunk.len() as u64;
         }
-        offset += length as u64;
     }
     std::fs::write(path(file), [head.as_flattened(), &list].concat())?;
     Ok(list)

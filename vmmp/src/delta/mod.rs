@@ -18,6 +18,7 @@
 mod awaited;
 pub mod chunks;
 pub mod error;
+mod moved;
 pub mod piece;
 pub mod receive;
 pub mod send;

@@ -174,6 +174,10 @@ pub fn receive(
         Ok(()) => writer.send(kind::DONE, &[])?,
         Err(error) => {
             recover(path)?;
+            if matches!(error, DeltaError::Checksum) {
+                // What is here is not what it is taken for: the next transfer must not rest on it.
+                forget(path)?;
+            }
             // If it can't be told any more, the connection is what has failed.
             let _ = writer.send(kind::DONE, error.to_string().as_bytes());
             return Err(error);

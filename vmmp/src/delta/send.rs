@@ -12,8 +12,9 @@ use std::thread;
 use rustix::fs::SeekFrom;
 
 use super::awaited::Awaited;
-use super::chunks::{Chunks, cut};
+use super::chunks::{Chunks, LEAD, TAIL};
 use super::error::DeltaError;
+use super::moved::{Place, moved};
 use super::piece::{Piece, Stretch, add};
 use super::receive::Offer;
 use super::table::{
@@ -23,8 +24,12 @@ use super::table::{
 use super::{Further, Report, STRETCH, kind};
 use crate::io::channel::{Channel, Reader, Writer};
 
-/// How hard zstd tries: the least, and the most when the wire is the slower.
-const LEVELS: (i32, i32) = (1, 9);
+/// How hard zstd tries: the least, when the wire waits for the processors, and the most, when
+/// they wait for the wire. Negative levels are zstd's fast ones.
+const LEVELS: (i32, i32) = (-3, 9);
+
+/// Where it begins.
+const LEVEL: i32 = 1;
 
 /// Above this part of a stretch that has changed, it is looked for elsewhere in the
 /// old version.
@@ -71,7 +76,7 @@ pub fn send(
         base: base.as_ref(),
         has_old: offer.bytes > 0,
         next: AtomicU64::new(0),
-        level: AtomicI32::new(LEVELS.0),
+        level: AtomicI32::new(LEVEL),
         chunks: Awaited::default(),
     };
     let mut table = Table { version, identity, ..Table::default() };
@@ -206,14 +211,20 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&self, results: &SyncSender<Result<Found, DeltaError>>) {
-        let mut data = vec![0; STRETCH];
-        let mut packed = Vec::with_capacity(STRETCH);
+        let mut tools = match Tools::new() {
+            Ok(tools) => tools,
+            Err(error) => {
+                // Whoever waits for results may have gone.
+                let _ = results.send(Err(DeltaError::io("compress")(error)));
+                return;
+            }
+        };
         loop {
             let number = self.next.fetch_add(1, Relaxed);
             if number * STRETCH as u64 >= self.bytes {
                 return;
             }
-            let found = self.stretch(number, &mut data, &mut packed, results);
+            let found = self.stretch(number, &mut tools, results);
             let is_over = found.is_err();
             if !self.hand_on(found, results) || is_over {
                 return;
@@ -242,12 +253,12 @@ impl Work<'_> {
     fn stretch(
         &self,
         number: u64,
-        data: &mut [u8],
-        packed: &mut Vec<u8>,
+        tools: &mut Tools,
         results: &SyncSender<Result<Found, DeltaError>>,
     ) -> Result<Found, DeltaError> {
         let offset = number * STRETCH as u64;
         let length = (self.bytes - offset).min(STRETCH as u64) as usize;
+        let Tools { data, window, packed, compressor } = tools;
         let data = &mut data[..length];
         self.read(data, offset).map_err(DeltaError::io(format!("read {}", self.path.display())))?;
         let mut pieces = Vec::new();
@@ -265,8 +276,12 @@ impl Work<'_> {
                 // If nobody takes it, nobody waits for us either.
                 let _ = results.send(Ok(Found::WantsChunks));
             }
+            let lead = offset.min(LEAD as u64) as usize;
+            self.read_window(data, offset, lead, window)
+                .map_err(DeltaError::io(format!("read {}", self.path.display())))?;
             let found = std::mem::take(&mut pieces);
-            self.chunks.with(|chunks| pieces = moved(offset, data, chunks, found));
+            let place = Place { offset, lead, length };
+            self.chunks.with(|chunks| pieces = moved(&place, window, chunks, found));
         }
         packed.clear();
         let mut at = 0;
@@ -280,7 +295,11 @@ impl Work<'_> {
         let compressed = match packed.len() {
             0 => Vec::new(),
             _ => {
-                zstd::bulk::compress(packed, self.level.load(Relaxed)).map_err(DeltaError::io("compress"))?
+                let mut compress = || {
+                    compressor.set_compression_level(self.level.load(Relaxed))?;
+                    compressor.compress(packed)
+                };
+                compress().map_err(DeltaError::io("compress"))?
             }
         };
         let stretch = Stretch { offset, pieces, data_length: packed.len(), compressed };
@@ -301,6 +320,17 @@ impl Work<'_> {
             return Ok(());
         }
         self.file.read_exact_at(data, offset)
+    }
+
+    /// Reads what stands around a stretch, as far as chunks need it.
+    fn read_window(&self, data: &[u8], offset: u64, lead: usize, window: &mut Vec<u8>) -> io::Result<()> {
+        let behind = (self.bytes - offset - data.len() as u64).min(TAIL as u64) as usize;
+        window.resize(lead + data.len() + behind, 0);
+        let (front, rest) = window.split_at_mut(lead);
+        let (middle, back) = rest.split_at_mut(data.len());
+        self.read(front, offset - lead as u64)?;
+        middle.copy_from_slice(data);
+        self.read(back, offset + data.len() as u64)
     }
 
     /// Compares a segment with the old version.
@@ -337,55 +367,26 @@ impl Work<'_> {
     }
 }
 
-/// Looks for what has changed elsewhere in the old version.
-fn moved(offset: u64, data: &[u8], chunks: &Chunks, pieces: Vec<Piece>) -> Vec<Piece> {
-    let mut result = Vec::with_capacity(pieces.len());
-    let mut old = pieces.into_iter();
-    let mut current = old.next();
-    let mut at = 0;
-    // What the blocks say of the next `length` bytes.
-    let mut take = |mut length: usize, result: Option<&mut Vec<Piece>>| {
-        let mut taken = Vec::new();
-        while length > 0 {
-            let Some(piece) = current else { break };
-            let count = piece.length().min(length as u32);
-            let (front, rest) = split(piece, count);
-            taken.push(front);
-            current = rest.or_else(|| old.next());
-            length -= count as usize;
-        }
-        if let Some(result) = result {
-            taken.into_iter().for_each(|piece| add(result, piece));
-        }
-    };
-    for (length, name) in cut(data) {
-        match chunks.find(&name) {
-            Some((from, there)) if there as usize == length => {
-                let piece = match from == offset + at as u64 {
-                    true => Piece::Keep(length as u32),
-                    false if is_zero(&data[at..at + length]) => Piece::Zero(length as u32),
-                    false => Piece::Copy(length as u32, from),
-                };
-                add(&mut result, piece);
-                take(length, None);
-            }
-            _ => take(length, Some(&mut result)),
-        }
-        at += length;
-    }
-    result
+/// What a worker has for itself.
+struct Tools {
+    /// The stretch.
+    data: Vec<u8>,
+    /// The stretch and what stands around it.
+    window: Vec<u8>,
+    /// What of it is sent.
+    packed: Vec<u8>,
+    compressor: zstd::bulk::Compressor<'static>,
 }
 
-/// The first `count` bytes of a piece, and what is left of it.
-fn split(piece: Piece, count: u32) -> (Piece, Option<Piece>) {
-    let of = |length: u32, skipped: u32| match piece {
-        Piece::Keep(_) => Piece::Keep(length),
-        Piece::Zero(_) => Piece::Zero(length),
-        Piece::Copy(_, from) => Piece::Copy(length, from + u64::from(skipped)),
-        Piece::Data(_) => Piece::Data(length),
-    };
-    let left = piece.length() - count;
-    (of(count, 0), (left > 0).then(|| of(left, count)))
+impl Tools {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            data: vec![0; STRETCH],
+            window: Vec::new(),
+            packed: Vec::with_capacity(STRETCH),
+            compressor: zstd::bulk::Compressor::new(LEVEL)?,
+        })
+    }
 }
 
 pub(crate) fn is_zero(data: &[u8]) -> bool {

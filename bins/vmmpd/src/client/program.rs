@@ -50,7 +50,8 @@ enum Command {
     Migrate {
         machine: MachineId,
         provider: PeerName,
-        /// How: COPY, DELTA or LIVE; without it the best that both sides have
+        /// How: COPY, DELTA, LIVE, or LAZY (it runs there before its disks are there, and needs
+        /// both providers until they are); without it the best of the others that both have
         #[arg(long)]
         method: Option<MethodName>,
         /// Don't wait; print the migration's number
@@ -260,6 +261,9 @@ fn vm(target: &Target, command: &VmCommand, json: bool) -> Result<(), ClientErro
                 println!("{:<24} {:>8} {:<12} {pid:>8}", machine.machine, machine.version, machine.state);
                 if let Some(ended) = machine.ended {
                     println!("  {ended}");
+                }
+                if let Some(peer) = machine.coming_from {
+                    println!("  its disks are still coming from {peer}");
                 }
             }
         }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use vm_driver::{Consent, DriverError, State, VmId};
 use vmmp::delta::receive::{index, recover};
 use vmmp::io::greeting::Purpose;
-use vmmp::{Effect, MachineId, MigrationId, Outcome, Party};
+use vmmp::{Effect, MachineId, MigrationId, Outcome};
 
+use super::behind::{self, OtherEnd};
 use super::host::{Host, vm_id};
 use super::manifest::Manifest;
-use super::method::{find, kind};
+use super::method::{Leaves, find, kind};
 use super::visitors::{Hello, Part};
 use crate::links::connect;
 
@@ -25,7 +26,13 @@ pub(super) fn begin(host: &Arc<Host>, effect: Effect) {
         Effect::Hold { id, machine, method } => match host.begin_outgoing(id, &machine, &method) {
             Err(why) => host.outcome(id, Outcome::Held(Err(why))),
             Ok(outgoing) => host.lanes.push(&machine, move || {
-                let held = outgoing.method.hold(&shared, &outgoing);
+                let held = match OtherEnd::of_behind(&shared.folder(&outgoing.machine)) {
+                    Some(other) => Err(format!(
+                        "its disks are still coming from {}: try again when they are here",
+                        other.peer
+                    )),
+                    None => outgoing.method.hold(&shared, &outgoing),
+                };
                 shared.outcome(id, Outcome::Held(held));
             }),
         },
@@ -68,7 +75,7 @@ pub(super) fn begin(host: &Arc<Host>, effect: Effect) {
                 discard(&shared, &machine);
             });
         }
-        Effect::Complete { id, machine } => host.lanes.push(&machine.clone(), move || {
+        Effect::Complete { id, machine } => host.lanes.push(&machine, move || {
             complete(&shared, id);
         }),
         // Done at once, by `own`.
@@ -94,6 +101,7 @@ fn restore(host: &Host, machine: &MachineId) {
     let Ok(vm) = vm_id(machine) else { return };
     let put_back = || -> Result<(), DriverError> {
         if host.driver.status(&vm)?.state == State::Departed {
+            behind::take_back(host, &vm);
             host.driver.take_back(&vm)?;
             host.follow(&vm);
         }
@@ -112,17 +120,25 @@ fn restore(host: &Host, machine: &MachineId) {
 
 /// The machine is at another provider. What is kept of it helps when it comes back.
 fn forget(host: &Host, machine: &MachineId) {
-    let keeps = host.end_outgoing(machine).is_none_or(|outgoing| {
+    let leaves = host.end_outgoing(machine).map(|outgoing| {
         let _ = outgoing.live.wait_for_end();
-        !outgoing.method.is_live()
+        outgoing.method.leaves()
     });
+    // After a restart nothing but what was noted tells by which method it has left.
+    let leaves = match OtherEnd::of_serving(&host.folder(machine)) {
+        Some(_) => Leaves::Disks,
+        None => leaves.unwrap_or(Leaves::OldVersion),
+    };
     let Ok(vm) = vm_id(machine) else { return };
     if let Err(error) = host.running.want(machine, false) {
         tracing::warn!("machine {machine} has gone, and is still noted as one that should run: {error}");
     }
     let result = match host.driver.status(&vm).map(|status| status.state) {
-        Ok(State::Departed) if keeps => host.driver.unregister(&vm).map(|()| index_disks(host, &vm)),
-        Ok(State::Departed) => host.driver.delete(&vm, Consent::Withheld),
+        Ok(State::Departed) => match leaves {
+            Leaves::Nothing => host.driver.delete(&vm, Consent::Withheld),
+            Leaves::Disks => host.driver.unregister(&vm),
+            Leaves::OldVersion => host.driver.unregister(&vm).map(|()| index_disks(host, &vm)),
+        },
         // It has been done before.
         Ok(_) | Err(DriverError::Illegal { .. }) => Ok(()),
         Err(error) => Err(error),
@@ -144,12 +160,11 @@ fn index_disks(host: &Host, vm: &VmId) {
     }
 }
 
-fn fetch(host: &Host, id: MigrationId) -> Result<(), String> {
+fn fetch(host: &Arc<Host>, id: MigrationId) -> Result<(), String> {
     let incoming = host.incoming(id).ok_or("it is not being fetched")?;
-    let contact = host.contacts.get(&Party::Peer(incoming.from.clone()));
-    let contact = contact.ok_or_else(|| format!("{} is not in the configuration", incoming.from))?;
+    let contact = host.contact(&incoming.from)?;
     let said = |error: vmmp::delta::DeltaError| error.to_string();
-    let mut channel = connect(&host.keys, contact, Purpose::Data).map_err(said)?;
+    let mut channel = connect(&host.keys, &contact, Purpose::Data).map_err(said)?;
     incoming.connections.add(channel.closer().map_err(said)?);
     let hello = Hello { id, ticket: incoming.ticket, part: Part::Machine };
     channel.writer.send(kind::HELLO, &hello.to_bytes()).map_err(said)?;
@@ -221,6 +236,7 @@ pub(super) fn is_leftover(host: &Host, machine: &MachineId, state: State) -> boo
 pub(super) fn discard(host: &Host, machine: &MachineId) {
     let Ok(vm) = vm_id(machine) else { return };
     let folder = host.folder(machine);
+    behind::close(host, machine);
     // Both may have been done for a hand-over that did not come to its end.
     host.detach(&vm);
     if let Err(error) = host.running.want(machine, false) {

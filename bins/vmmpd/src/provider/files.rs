@@ -1,6 +1,7 @@
 //! The methods of machines that stand still: all of their files, or what of them is missing.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vm_driver::{Driver, DriverError, State, SuspendKind};
@@ -11,7 +12,7 @@ use vmmp::{MethodName, Progress, copy, delta};
 
 use super::host::{Host, Incoming, Outgoing};
 use super::manifest::{Manifest, Part};
-use super::method::{Method, kind};
+use super::method::{Leaves, Method, kind};
 
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(200);
@@ -105,7 +106,11 @@ impl Method for Files {
         false
     }
 
-    fn fetch(&self, host: &Host, incoming: &Incoming, mut channel: Channel) -> Result<(), String> {
+    fn leaves(&self) -> Leaves {
+        Leaves::OldVersion
+    }
+
+    fn fetch(&self, host: &Arc<Host>, incoming: &Incoming, mut channel: Channel) -> Result<(), String> {
         let manifest = match channel.reader.receive().map_err(said)? {
             (kind::MANIFEST, body) => Manifest::from_bytes(&body, &incoming.machine)?,
             (_, why) => return Err(String::from_utf8_lossy(&why).into_owned()),
@@ -145,7 +150,7 @@ impl Method for Files {
         Ok(())
     }
 
-    fn own(&self, host: &Host, manifest: &Manifest) -> Result<(), String> {
+    fn own(&self, host: &Arc<Host>, manifest: &Manifest) -> Result<(), String> {
         match host.driver.status(&manifest.config.id) {
             // Before a restart.
             Ok(_) => Ok(()),

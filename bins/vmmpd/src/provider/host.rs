@@ -10,6 +10,7 @@ use vm_driver::{Driver, InvalidId, State, VmId};
 use vmmp::io::channel::{Closer, Keys};
 use vmmp::{MachineId, MethodName, MigrationId, Outcome, Party, PeerName, Progress, Request, Ticket};
 
+use super::behind::Ways;
 use super::effects;
 use super::lanes::Lanes;
 use super::manifest::Manifest;
@@ -28,6 +29,8 @@ pub(super) struct Host {
     pub(super) running: Running,
     pub(super) overlay: Option<Overlay>,
     pub(super) lanes: Lanes,
+    /// To disks that are still coming.
+    pub(super) ways: Ways,
     /// Where sockets of live migrations are.
     pub(super) sockets: PathBuf,
     pub(super) restart: bool,
@@ -104,6 +107,7 @@ impl Host {
             running,
             overlay,
             lanes: Lanes::default(),
+            ways: Ways::default(),
             sockets,
             restart,
             outgoing: Mutex::default(),
@@ -114,6 +118,12 @@ impl Host {
 
     pub(super) fn folder(&self, machine: &MachineId) -> PathBuf {
         self.driver.root().join(machine.as_str())
+    }
+
+    /// Where another provider is.
+    pub(super) fn contact(&self, peer: &PeerName) -> Result<Contact, String> {
+        let contact = self.contacts.get(&Party::Peer(peer.clone()));
+        contact.cloned().ok_or_else(|| format!("{peer} is not in the configuration"))
     }
 
     pub(super) fn tell(&self, event: Event) {

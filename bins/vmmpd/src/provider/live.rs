@@ -3,44 +3,58 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vm_driver::{Driver, DriverError, LiveProgress, Sockets, State};
 use vmmp::io::channel::Channel;
-use vmmp::{MethodName, Progress};
+use vmmp::{MachineId, MethodName, Progress};
 
+use super::behind::{self, OtherEnd};
 use super::files::{Throttle, said};
 use super::host::{Host, Incoming, Outgoing, locked};
 use super::manifest::Manifest;
-use super::method::{Method, kind};
+use super::method::{Leaves, Method, kind};
 use super::tunnel::Entrance;
-use super::visitors::Part;
+use super::visitors::{Hello, Part};
 
 /// How long the last of a machine may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Machines that run on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LiveMethod;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LiveMethod {
+    /// With their disks.
+    WithDisks,
+    /// Before their disks, which are fetched when they are read, and streamed in behind.
+    BeforeDisks,
+}
 
 impl Method for LiveMethod {
     fn name(&self) -> MethodName {
-        MethodName::new("LIVE").expect("capital letters are a method's name")
+        let name = match self {
+            Self::WithDisks => "LIVE",
+            Self::BeforeDisks => "LAZY",
+        };
+        MethodName::new(name).expect("capital letters are a method's name")
     }
 
     fn can_send(&self, driver: &dyn Driver, state: State) -> bool {
-        state == State::Running && driver.capabilities().live
+        state == State::Running && self.can_take(driver)
     }
 
     fn can_take(&self, driver: &dyn Driver) -> bool {
-        driver.capabilities().live
+        let can = driver.capabilities();
+        can.live && (*self == Self::WithDisks || can.lazy_disks)
     }
 
     fn hold(&self, host: &Host, outgoing: &Outgoing) -> Result<(), String> {
         let state = host.driver.status(&outgoing.vm).map_err(said)?.state;
         match state {
-            State::Running if host.driver.live().is_some() => Ok(()),
-            State::Running => Err(format!("the {} driver can't move machines live", host.driver.name())),
+            State::Running if self.can_send(&*host.driver, state) => Ok(()),
+            State::Running => {
+                Err(format!("the {} driver can't move machines live this way", host.driver.name()))
+            }
             state => Err(format!("it is {state}, and only what runs moves live; use DELTA or COPY")),
         }
     }
@@ -55,27 +69,49 @@ impl Method for LiveMethod {
         result
     }
 
-    fn hand_over(&self, _: &Host, outgoing: &Outgoing) -> Result<(), String> {
+    fn hand_over(&self, host: &Host, outgoing: &Outgoing) -> Result<(), String> {
         outgoing.live.decide(true);
-        match outgoing.live.wait_for_end() {
-            Some(result) => result,
-            None => Err("its monitor is not sending it".into()),
+        outgoing.live.wait_for_end().ok_or("its monitor is not sending it")??;
+        if *self == Self::BeforeDisks {
+            let Outgoing { id, ticket, to, .. } = outgoing;
+            let other = OtherEnd { id: *id, ticket: *ticket, peer: to.clone() };
+            let noted = other.note_serving(&host.folder(&outgoing.machine));
+            noted.map_err(|error| format!("note who reads its disks: {error}"))?;
         }
+        Ok(())
     }
 
     fn is_live(&self) -> bool {
         true
     }
 
-    fn fetch(&self, host: &Host, incoming: &Incoming, mut channel: Channel) -> Result<(), String> {
+    fn leaves(&self) -> Leaves {
+        match self {
+            Self::WithDisks => Leaves::Nothing,
+            Self::BeforeDisks => Leaves::Disks,
+        }
+    }
+
+    fn fetch(&self, host: &Arc<Host>, incoming: &Incoming, mut channel: Channel) -> Result<(), String> {
         let manifest = match channel.reader.receive().map_err(said)? {
             (kind::MANIFEST, body) => Manifest::from_bytes(&body, &incoming.machine)?,
             (_, why) => return Err(String::from_utf8_lossy(&why).into_owned()),
         };
         let live = host.driver.live().ok_or("the driver can't move machines live")?;
-        let sockets = live.receive(&manifest.config, manifest.version).map_err(said)?;
+        let sockets = match self {
+            Self::WithDisks => live.receive(&manifest.config, manifest.version),
+            Self::BeforeDisks => live.receive_before_disks(&manifest.config, manifest.version),
+        };
+        let sockets = sockets.map_err(said)?;
         let folder = host.folder(&incoming.machine);
-        manifest.save(&folder).map_err(|error| format!("write in {}: {error}", folder.display()))?;
+        let wrong = |error| format!("write in {}: {error}", folder.display());
+        manifest.save(&folder).map_err(wrong)?;
+        if *self == Self::BeforeDisks && !manifest.config.disks.is_empty() {
+            let Incoming { id, ticket, from, .. } = incoming;
+            let other = OtherEnd { id: *id, ticket: *ticket, peer: from.clone() };
+            other.note_behind(&folder).map_err(wrong)?;
+            behind::open(host, &incoming.machine)?;
+        }
         // Noted while nobody waits for it; only a machine that is ours runs.
         host.running.want(&incoming.machine, manifest.run).map_err(said)?;
         *locked(&incoming.takes) = Some(sockets);
@@ -108,8 +144,10 @@ impl Method for LiveMethod {
         }
     }
 
-    fn own(&self, host: &Host, manifest: &Manifest) -> Result<(), String> {
+    fn own(&self, host: &Arc<Host>, manifest: &Manifest) -> Result<(), String> {
         let vm = &manifest.config.id;
+        // After a restart it is not open.
+        behind::open(host, &MachineId::new(vm.as_str()).map_err(said)?)?;
         match host.driver.status(vm).map(|status| status.state) {
             Ok(State::Incoming) => {
                 host.driver.live().ok_or("the driver can't move machines live")?.arrive(vm).map_err(said)
@@ -125,7 +163,7 @@ impl Method for LiveMethod {
 fn send(host: &Host, outgoing: &Outgoing, channel: &mut Channel) -> Result<(), String> {
     let driver = host.driver.live().ok_or("the driver can't move machines live")?;
     let status = host.driver.status(&outgoing.vm).map_err(said)?;
-    let disks = !status.config.disks.is_empty();
+    let disks = outgoing.method.leaves() == Leaves::Nothing && !status.config.disks.is_empty();
     let manifest = Manifest {
         config: status.config,
         state: State::Running,
@@ -142,10 +180,15 @@ fn send(host: &Host, outgoing: &Outgoing, channel: &mut Channel) -> Result<(), S
         (_, why) => return Err(String::from_utf8_lossy(&why).into_owned()),
     }
     let folder = Folder::make(host.sockets.join(format!("{:08x}", outgoing.id.0 as u32)))?;
+    let open = |part, path: &PathBuf| {
+        let hello = Hello { id: outgoing.id, ticket: outgoing.ticket, part };
+        let connections = Arc::clone(&outgoing.connections);
+        Entrance::open(&host.keys, host.contact(&outgoing.to)?, hello, connections, path)
+    };
     let memory = folder.0.join("memory");
-    let _memory = Entrance::open(host, outgoing, Part::Memory, &memory)?;
+    let _memory = open(Part::Memory, &memory)?;
     let disks = disks.then(|| folder.0.join("disks"));
-    let _disks = disks.as_ref().map(|path| Entrance::open(host, outgoing, Part::Disks, path)).transpose()?;
+    let _disks = disks.as_ref().map(|path| open(Part::Disks, path)).transpose()?;
     let mut told = Throttle::default();
     let writer = std::cell::RefCell::new(&mut channel.writer);
     let mut report = |progress: LiveProgress| {

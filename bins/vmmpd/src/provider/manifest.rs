@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vm_driver::{State, VmConfig};
 use vmmp::{MachineId, MethodName};
@@ -64,30 +65,44 @@ impl Manifest {
 
     /// Writes it into the machine's folder, where it can't be lost then.
     pub(super) fn save(&self, folder: &Path) -> io::Result<()> {
-        let partial = folder.join("arriving.partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_data()?;
-        fs::rename(&partial, path(folder))?;
-        File::open(folder)?.sync_all()
+        write_json(self, &path(folder))
     }
 
     /// What is arriving in the folder.
     pub(super) fn load(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path(folder)).ok()?).ok()
+        read_json(&path(folder))
     }
 
     /// Nothing is arriving there any more.
     pub(super) fn remove(folder: &Path) -> io::Result<()> {
-        match fs::remove_file(path(folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_if_there(&path(folder))
     }
 }
 
 fn path(folder: &Path) -> PathBuf {
     folder.join(FILE)
+}
+
+/// Writes something where it can't be lost then, as a whole.
+pub(super) fn write_json(what: &impl Serialize, path: &Path) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial)?;
+    file.write_all(&serde_json::to_vec(what)?)?;
+    file.sync_data()?;
+    fs::rename(&partial, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Reads what [`write_json`] has written.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

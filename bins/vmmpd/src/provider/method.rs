@@ -1,5 +1,7 @@
 //! The methods by which machines move: plug-ins behind a trait.
 
+use std::sync::Arc;
+
 use vm_driver::{Driver, State};
 use vmmp::MethodName;
 use vmmp::io::channel::Channel;
@@ -30,22 +32,37 @@ pub(super) trait Method: Send + Sync {
     /// Origin: sees that the machine can't run here any more.
     fn hand_over(&self, host: &Host, outgoing: &Outgoing) -> Result<(), String>;
 
-    /// Does the machine run on while it moves? Otherwise what is left of it at the origin is
-    /// kept, and the next time less has to move.
+    /// Does the machine run on while it moves?
     fn is_live(&self) -> bool;
 
+    /// Origin: what becomes of its files when the destination has it.
+    fn leaves(&self) -> Leaves;
+
     /// Destination: fetches the machine over the channel.
-    fn fetch(&self, host: &Host, incoming: &Incoming, channel: Channel) -> Result<(), String>;
+    fn fetch(&self, host: &Arc<Host>, incoming: &Incoming, channel: Channel) -> Result<(), String>;
 
     /// Destination: after the hand-over, sees that everything is there.
     fn complete(&self, host: &Host, incoming: &Incoming) -> Result<(), String>;
 
     /// Destination: the machine is ours. May come again after a crash.
-    fn own(&self, host: &Host, manifest: &Manifest) -> Result<(), String>;
+    fn own(&self, host: &Arc<Host>, manifest: &Manifest) -> Result<(), String>;
 }
 
-/// All of them, the best first.
-pub(super) const ALL: [&dyn Method; 3] = [&LiveMethod, &Files::Delta, &Files::Copy];
+/// What becomes of a machine's files at the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// They go.
+    Nothing,
+    /// They stay until the destination has fetched them.
+    Disks,
+    /// They stay, so that less has to move when the machine comes back.
+    OldVersion,
+}
+
+/// All of them, the best first. `LAZY` is the last, so that nobody gets it who hasn't asked for
+/// it: the machine depends on both providers until all is there.
+pub(super) const ALL: [&dyn Method; 4] =
+    [&LiveMethod::WithDisks, &Files::Delta, &Files::Copy, &LiveMethod::BeforeDisks];
 
 pub(super) fn find(name: &MethodName) -> Result<&'static dyn Method, String> {
     ALL.into_iter().find(|method| method.name() == *name).ok_or_else(|| {
@@ -76,4 +93,6 @@ pub(super) mod kind {
     pub(in super::super) const STREAM: u8 = 24;
     /// The end of a monitor's stream.
     pub(in super::super) const STREAM_END: u8 = 25;
+    /// A part of a monitor's stream, as a frame of zstd.
+    pub(in super::super) const STREAM_PACKED: u8 = 26;
 }

@@ -6,10 +6,12 @@
 //! | `host` | what machines are, and what is under way with each |
 //! | `effects` | what the state machine asks for, machine by machine |
 //! | `method`, `files`, `live` | the methods |
-//! | `tunnel` | the way of a monitor's bytes to another monitor |
+//! | `tunnel`, `packer` | the way of a monitor's bytes to another monitor |
+//! | `behind` | disks that come after their machine |
 //! | `overlay` | the VNET daemon's part |
 //! | `requests`, `visitors` | users, and other parties |
 
+mod behind;
 mod effects;
 mod files;
 mod host;
@@ -19,6 +21,7 @@ mod manifest;
 mod method;
 mod node;
 mod overlay;
+mod packer;
 mod program;
 mod requests;
 mod running;

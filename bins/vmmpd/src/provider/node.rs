@@ -15,7 +15,7 @@ use super::effects;
 use super::host::{Host, vm_id};
 use crate::agent::random_number;
 use crate::error::Error;
-use crate::links::Links;
+use crate::links::{Links, label};
 
 /// Journals longer than this are written anew.
 const LONG: u64 = 1 << 20;
@@ -126,6 +126,9 @@ impl Node {
                 Vec::new()
             }
             Event::Message(from, message) => {
+                if let Message::Aborted { id, reason, .. } = &message {
+                    tracing::warn!("migration {id} has failed at {}: {reason}", label(&from));
+                }
                 self.provider.message(now, &from, &message, Ticket(random_number()?))
             }
             Event::Outcome(id, outcome) => self.provider.outcome(now, id, outcome),
@@ -160,10 +163,16 @@ impl Node {
         for action in actions {
             match action {
                 Action::Journal(record) => {
+                    if let Record::Aborted { id, reason } = &record {
+                        tracing::warn!("migration {id}: the machine does not come here: {reason}");
+                    }
                     self.note(&record);
                     self.journal.write(&record)?;
                 }
                 Action::Send { to, message } => {
+                    if let Message::Refuse { id, reason, .. } = &message {
+                        tracing::warn!("migration {id}: {} does not get the machine: {reason}", label(&to));
+                    }
                     self.journal.sync()?;
                     self.links.send(&to, message);
                 }

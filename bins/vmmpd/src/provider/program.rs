@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -13,6 +13,7 @@ use vmmp::Party;
 use vmmp::io::channel::{Keys, show_key};
 use vmmp::io::stream::Address;
 
+use super::behind;
 use super::host::Host;
 use super::node::Node;
 use super::overlay::Overlay;
@@ -63,8 +64,10 @@ pub fn run(config: &ProviderConfig) -> Result<(), Error> {
     let running = Running::open(&wanted).map_err(file("use", &wanted))?;
     let overlay = config.overlay.as_ref().map(|overlay| Overlay::new(overlay.control.clone()));
     let (sender, events) = channel();
+    let root = config.driver.root.clone().unwrap_or_else(|| config.state.join("vms"));
+    let opened = behind::reopen(&root, &keys, &contacts);
     let host = Arc::new(Host::new(
-        open_driver(config)?,
+        open_driver(config, &root)?,
         Arc::clone(&keys),
         contacts,
         sender,
@@ -73,6 +76,7 @@ pub fn run(config: &ProviderConfig) -> Result<(), Error> {
         config.state.join("live"),
         config.restart,
     ));
+    behind::see_to_all(&host, opened);
     let node = Node::open(&config.state.join("journal"), config.timing.into(), links, &host)?;
     let visitors = Arc::new(Visitors(host));
     let whose = Arc::new(whose);
@@ -84,11 +88,10 @@ pub fn run(config: &ProviderConfig) -> Result<(), Error> {
     node.run(&events)
 }
 
-fn open_driver(config: &ProviderConfig) -> Result<Box<dyn Driver>, DriverError> {
-    let root = config.driver.root.clone().unwrap_or_else(|| config.state.join("vms"));
+fn open_driver(config: &ProviderConfig, root: &Path) -> Result<Box<dyn Driver>, DriverError> {
     Ok(match config.driver.kind {
-        DriverKind::Qemu => Box::new(qemu::open(&root, qemu::Options::default())?),
-        DriverKind::Namespace => Box::new(namespace::open(&root)?),
-        DriverKind::Simulated => Box::new(simulated::open(&root, &simulated::Machine::new())?),
+        DriverKind::Qemu => Box::new(qemu::open(root, qemu::Options::default())?),
+        DriverKind::Namespace => Box::new(namespace::open(root)?),
+        DriverKind::Simulated => Box::new(simulated::open(root, &simulated::Machine::new())?),
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vm_driver::{Consent, State, Stop, VmConfig, VmId};
 use vmmp::MachineId;
 
+use super::behind::{self, OtherEnd};
 use super::files::said;
 use super::host::{Host, vm_id};
 use super::node::Event;
@@ -43,7 +44,17 @@ pub(super) fn answer(host: &Arc<Host>, request: ProviderRequest) -> ProviderRepl
             })
         }
         ProviderRequest::Delete { machine, consent } => with(host, &machine, move |host, machine, vm| {
+            let other = OtherEnd::of_behind(&host.folder(machine));
             host.driver.delete(vm, consented(consent)).map_err(said)?;
+            behind::close(host, machine);
+            if let Some(other) = other
+                && let Err(why) = behind::tell_all_is_here(host, &other)
+            {
+                tracing::warn!(
+                    "{} keeps the disks of machine {machine}, which is deleted: {why}",
+                    other.peer
+                );
+            }
             host.running.want(machine, false).map_err(said)?;
             host.tell(Event::Deleted(machine.clone()));
             Ok(())
@@ -115,7 +126,9 @@ fn holdings(host: &Host) -> Result<Vec<(MachineId, u64, bool)>, String> {
 fn list(host: &Host) -> Result<ProviderReply, String> {
     let mut machines = Vec::new();
     for (machine, version, is_sending) in holdings(host)? {
-        let mut shown = Machine { machine, version, state: "moving".into(), pid: None, ended: None };
+        let coming_from = OtherEnd::of_behind(&host.folder(&machine)).map(|other| other.peer);
+        let mut shown =
+            Machine { machine, version, state: "moving".into(), pid: None, ended: None, coming_from };
         // Whoever moves it keeps others waiting.
         if !is_sending && host.lanes.is_idle_with(&shown.machine) {
             let vm = vm_id(&shown.machine).map_err(said)?;

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,46 +11,59 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use vmmp::Party;
 use vmmp::delta::DeltaError;
-use vmmp::io::channel::Channel;
+use vmmp::io::channel::{Channel, Keys};
 use vmmp::io::greeting::Purpose;
 
 use super::files::said;
-use super::host::{Host, Incoming, Outgoing, locked};
+use super::host::{Connections, Host, Incoming, locked};
 use super::method::kind;
+use super::packer::Packer;
 use super::visitors::{Hello, Part};
-use crate::links::connect;
+use crate::links::{Contact, connect};
 
-/// How much is sent at a time, in bytes: what fits into one message of the channel.
-const MOST: usize = 60 << 10;
+/// How much is sent at a time, in bytes. The longer, the better it compresses; the sooner the
+/// first of it is sent, the sooner an answer to it comes.
+const MOST: usize = 128 << 10;
 
-/// How often an entrance looks whether it should close.
-const LOOK: Duration = Duration::from_millis(2);
+/// After a failure nothing is tried for so long.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a monitor at the origin connects to, for each of its connections a tunnel.
+/// Where a monitor connects to, for each of its connections a tunnel to the other provider.
 pub(super) struct Entrance {
+    /// The listening socket, to end the waiting at it.
+    socket: UnixStream,
     is_open: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Entrance {
-    /// Opens an entrance at `path`.
-    pub(super) fn open(host: &Host, outgoing: &Outgoing, part: Part, path: &Path) -> Result<Self, String> {
+    /// Opens an entrance at `path`. Each of its tunnels begins with `hello`, and ends with
+    /// the other `connections`.
+    pub(super) fn open(
+        keys: &Arc<Keys>,
+        contact: Contact,
+        hello: Hello,
+        connections: Arc<Connections>,
+        path: &Path,
+    ) -> Result<Self, String> {
+        // An earlier run may have left it.
+        let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        listener.set_nonblocking(true).map_err(said)?;
-        let contact = host.contacts.get(&Party::Peer(outgoing.to.clone()));
-        let contact = contact.ok_or_else(|| format!("{} is not in the configuration", outgoing.to))?.clone();
-        let connections = Arc::clone(&outgoing.connections);
-        let (keys, hello) =
-            (Arc::clone(&host.keys), Hello { id: outgoing.id, ticket: outgoing.ticket, part });
+        // Any socket can be shut down as a stream can.
+        let socket = UnixStream::from(OwnedFd::from(listener.try_clone().map_err(said)?));
         let is_open = Arc::new(AtomicBool::new(true));
-        let go_on = Arc::clone(&is_open);
+        let (go_on, keys) = (Arc::clone(&is_open), Arc::clone(keys));
         let accept = move || {
-            while go_on.load(Relaxed) {
-                let Ok((monitor, _)) = listener.accept() else {
-                    thread::sleep(LOOK);
-                    continue;
+            loop {
+                let monitor = match listener.accept() {
+                    Ok((monitor, _)) => monitor,
+                    Err(_) if !go_on.load(Relaxed) => return,
+                    Err(error) => {
+                        tracing::warn!("a monitor's connection could not be taken: {error}");
+                        thread::sleep(PAUSE);
+                        continue;
+                    }
                 };
                 let open = || -> Result<Channel, DeltaError> {
                     let mut channel = connect(&keys, &contact, Purpose::Data)?;
@@ -60,27 +74,31 @@ impl Entrance {
                 match open() {
                     Ok(channel) => {
                         let spawned = thread::Builder::new().name("tunnel".into()).spawn(move || {
-                            // The monitors notice, and say so.
-                            let _ = pump(monitor, channel);
+                            if let Err(why) = pump(monitor, channel) {
+                                // The monitors notice, and say so.
+                                tracing::debug!("a tunnel has ended: {why}");
+                            }
                         });
                         if let Err(error) = spawned {
                             tracing::warn!("no thread for a tunnel: {error}");
                         }
                     }
-                    Err(error) => tracing::warn!("no tunnel to the destination: {error}"),
+                    Err(error) => tracing::warn!("no tunnel to the other provider: {error}"),
                 }
             }
         };
         let thread = thread::Builder::new().name("entrance".into()).spawn(accept).map_err(said)?;
-        Ok(Self { is_open, thread: Some(thread) })
+        Ok(Self { socket, is_open, thread: Some(thread) })
     }
 }
 
 impl Drop for Entrance {
     fn drop(&mut self) {
         self.is_open.store(false, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say.
+        // The one that waits there hears of it, and has nothing to say.
+        if self.socket.shutdown(Shutdown::Both).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
             let _ = thread.join();
         }
     }
@@ -104,19 +122,20 @@ pub(super) fn take(host: &Host, incoming: &Incoming, part: Part, channel: Channe
 }
 
 /// Carries bytes both ways until both have ended, or one fails.
-fn pump(monitor: UnixStream, channel: Channel) -> Result<(), String> {
+pub(super) fn pump(monitor: UnixStream, channel: Channel) -> Result<(), String> {
     let closer = channel.closer().map_err(said)?;
     let Channel { mut writer, mut reader, .. } = channel;
     let mut from = monitor.try_clone().map_err(said)?;
     let mut to = monitor.try_clone().map_err(said)?;
     let outward = thread::Builder::new().name("tunnel-out".into()).spawn(move || {
         let mut buffer = vec![0; MOST];
+        let mut packer = Packer::default();
         let carried = loop {
             match from.read(&mut buffer) {
                 Ok(0) => break writer.send(kind::STREAM_END, &[]).map_err(said),
                 Ok(length) => {
-                    if let Err(error) = writer.send(kind::STREAM, &buffer[..length]) {
-                        break Err(said(error));
+                    if let Err(why) = packer.send(&buffer[..length], &mut writer) {
+                        break Err(why);
                     }
                 }
                 Err(error) => break Err(said(error)),
@@ -136,7 +155,14 @@ fn pump(monitor: UnixStream, channel: Channel) -> Result<(), String> {
                     break Err(said(error));
                 }
             }
+            Ok((kind::STREAM_PACKED, packed)) => {
+                let unpacked = zstd::bulk::decompress(&packed, MOST).and_then(|bytes| to.write_all(&bytes));
+                if let Err(error) = unpacked {
+                    break Err(said(error));
+                }
+            }
             Ok((kind::STREAM_END, _)) => break Ok(()),
+            Ok((kind::FAILED, why)) => break Err(String::from_utf8_lossy(&why).into_owned()),
             Ok((kind, _)) => break Err(format!("record {kind} in a tunnel")),
             Err(error) => break Err(said(error)),
         }

@@ -9,7 +9,7 @@ use vmmp::{Message, MigrationId, Party, Ticket, text};
 use super::host::Host;
 use super::method::kind;
 use super::node::Event;
-use super::{requests, tunnel};
+use super::{behind, requests, tunnel};
 use crate::control::{Conversation, ProviderRequest};
 use crate::links::label;
 use crate::server::Handler;
@@ -32,6 +32,10 @@ pub(super) enum Part {
     Memory,
     /// The origin's monitor sends disks.
     Disks,
+    /// The destination's monitor reads disks of a machine that runs there already.
+    Behind,
+    /// The destination has all of them.
+    AllIsHere,
 }
 
 impl Hello {
@@ -104,6 +108,8 @@ impl Visitors {
                 outgoing.connections.add(closer);
                 outgoing.method.serve(&self.0, &outgoing, channel)
             }
+            Part::Behind => behind::serve(&self.0, from, hello, channel),
+            Part::AllIsHere => behind::let_go(&self.0, from, hello, channel),
             Part::Memory | Part::Disks => {
                 let incoming = self.0.incoming(hello.id).filter(|incoming| {
                     incoming.ticket == hello.ticket && Party::Peer(incoming.from.clone()) == *from

@@ -1,6 +1,8 @@
 //! An agent and providers as processes, with their sockets in a folder.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod fake;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

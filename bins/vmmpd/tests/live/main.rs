@@ -10,7 +10,7 @@ mod common;
 mod probe;
 mod scene;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use common::machine;
@@ -20,11 +20,14 @@ use testbed::{NETWORK, Test, harness};
 use vadaptd::decide::{Decision, Move};
 use vadaptd::execute::execute;
 use vadaptd::migrate::Vmmp;
+use vmmpd::config::DriverKind;
 use vnet_core::shape::Shape;
 
 const TESTS: &[Test] = &[
     ("a_guest_moves_live_and_its_connections_stay", moves_live),
     ("a_plan_moves_a_guest_and_then_changes_links", plan_moves),
+    ("a_guest_runs_elsewhere_before_its_disk_is_there", runs_before_its_disk),
+    ("a_full_disk_leaves_it_running_where_it_was", full_disk),
 ];
 
 fn main() -> ExitCode {
@@ -70,6 +73,71 @@ fn moves_live() -> Result<(), Box<dyn std::error::Error>> {
     assert!(worst < Duration::from_secs(20), "{worst:?} without service");
     echo.finish()?;
     scene.check_disk();
+    Ok(())
+}
+
+/// At 100 Mbit/s the guest runs at the other host long before its disk is there, and both
+/// daemons die while that is still coming.
+fn runs_before_its_disk() -> Result<(), Box<dyn std::error::Error>> {
+    let mut scene = Scene::build_with(false, 100, 160 << 20)?;
+    let pings = Pings::start(&scene)?;
+    let echo = Echo::start(&scene)?;
+    pings.wait_for_answers();
+    echo.wait_for_lines(20);
+    let ticks = scene.ticks();
+    let from = pings.now();
+    let version = scene.agent().migrate(machine(GUEST), scene.provider(2), common::method("LAZY"), |_| {});
+    assert_eq!(version.map_err(|error| format!("{error}\n{}", scene.logs()))?, 2);
+    let (took, gap) = (pings.now() - from, pings.longest_gap(from, pings.now()));
+    scene.moved(2);
+    println!("it runs there after {took:.2?}; the longest gap of pings was {gap:.1?}");
+    common::wait("the guest's counter goes on", || scene.ticks() > ticks);
+    let coming_from = |scene: &Scene| {
+        let shown = scene.shown(2)?;
+        shown.first().map(|machine| machine.coming_from.clone())
+    };
+    assert_eq!(coming_from(&scene), Some(Some(scene.provider(1))), "its disk is not there yet");
+    let again = scene.agent().migrate(machine(GUEST), scene.provider(1), common::method("LIVE"), |_| {});
+    let why = again.expect_err("its disk is not there").to_string();
+    assert!(why.contains("its disks are still coming from h2"), "{why}");
+    for number in [1, 2] {
+        scene.restart(number)?;
+    }
+    let ticks = scene.ticks();
+    common::wait("all of its disk is there", || coming_from(&scene) == Some(None));
+    println!("all of its disk was there after {:.2?}", pings.now() - from);
+    common::wait("nothing is left where it was", || !scene.has_files(1));
+    common::wait("the guest's counter goes on", || scene.ticks() > ticks);
+    echo.finish()?;
+    scene.check_disk();
+    Ok(())
+}
+
+/// A destination without room says so at both ends, whatever the method.
+fn full_disk() -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = common::Cluster::start(DriverKind::Qemu, 2);
+    let (seed, disk) = (3, 8 << 20);
+    cluster.providers[0].create(&common::guest(cluster.folder.path(), "web", seed, disk));
+    let mut ticks = common::wait_for_ticks(&cluster.providers[0], "web", 1);
+    cluster.wait_for_place(&machine("web"));
+    let root = &cluster.providers[1].root;
+    let run = |command: &mut Command| assert!(command.status().expect("it is there").success());
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(root));
+    for by in ["LIVE", "DELTA", "COPY"] {
+        let failed = cluster.migrate("web", 1, common::method(by)).expect_err("there is no room").to_string();
+        println!("{by}: {failed}");
+        assert!(failed.contains("the machine is where it was"), "{by}: {failed}");
+        assert!(failed.contains("No space left on device"), "{by}: {failed}");
+        ticks = common::wait_for_ticks(&cluster.providers[0], "web", ticks);
+    }
+    for name in ["p1.log", "p2.log"] {
+        let log = std::fs::read_to_string(cluster.folder.path().join(name))?;
+        assert!(log.matches("No space left on device").count() >= 3, "{name}: {log}");
+    }
+    run(Command::new("umount").arg(root));
+    assert_eq!(cluster.migrate("web", 1, None)?, 2);
+    common::wait_for_ticks(&cluster.providers[1], "web", ticks);
+    assert!(common::disk_is_intact(&cluster.providers[1], "web", seed, disk));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The laboratory: `h1` with the Proxy, the agent and a client; `h2` and `h3` with
 //! providers; and the guest.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use testbed::{NETWORK, Testbed};
-use vlab::{LabSpec, Machine, Process, VmSpec};
+use vlab::{LabSpec, Machine as _, Process, VmSpec};
 use vm_driver::qemu::guest::Guest;
 use vm_driver::{Attachment, NicConfig, VmConfig};
 use vmmp::PeerName;
@@ -20,7 +21,7 @@ use vmmpd::config::{
     AgentAddress, AgentConfig, DriverConfig, DriverKind, Key, OverlayConfig, Peer, ProviderConfig,
     TimingConfig,
 };
-use vmmpd::control::ProviderRequest;
+use vmmpd::control::{Machine, ProviderReply, ProviderRequest};
 use vnet_core::generate::Overlay;
 use vnet_core::shape::Shape;
 use vnet_core::{Bandwidth, MacAddr, Topology};
@@ -33,21 +34,32 @@ pub(crate) const CLIENT: &str = "client";
 pub(crate) const MAC: MacAddr = MacAddr::local(0x77);
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+/// What most tests' guests have.
 const DISK: usize = 32 << 20;
 const SEED: u64 = 5;
 
 pub(crate) struct Scene {
     // Dropped first: they run in the laboratory.
-    daemons: Vec<Process>,
+    daemons: BTreeMap<String, Process>,
     pub(crate) bed: Testbed,
     pub(crate) guest_address: Ipv4Addr,
     folder: TempDir,
     place: usize,
+    disk: usize,
 }
 
 impl Scene {
     pub(crate) fn build(is_busy: bool) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut spec = LabSpec::lan(3, Bandwidth::from_mbit(1000), Duration::from_micros(100));
+        Self::build_with(is_busy, 1000, DISK)
+    }
+
+    /// With links of so many Mbit/s, and a disk of so many bytes.
+    pub(crate) fn build_with(
+        is_busy: bool,
+        mbit: u64,
+        disk: usize,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut spec = LabSpec::lan(3, Bandwidth::from_mbit(mbit), Duration::from_micros(100));
         spec.vms =
             vec![VmSpec { name: CLIENT.parse()?, host: Some("h1".parse()?), address: None, mac: None }];
         let mut bed = Testbed::start(&spec)?;
@@ -55,7 +67,7 @@ impl Scene {
         let [a, b, c, d] = bed.lab().vm(&CLIENT.parse()?)?.ip().octets();
         let guest_address = Ipv4Addr::new(a, b, c, d + 100);
         let folder = tempfile::Builder::new().prefix("vl").tempdir()?;
-        let mut scene = Self { daemons: Vec::new(), bed, guest_address, folder, place: 1 };
+        let mut scene = Self { daemons: BTreeMap::new(), bed, guest_address, folder, place: 1, disk };
         scene.start_daemons()?;
         scene.create_guest(is_busy)?;
         let options = ApplyOptions { network: NETWORK, ..ApplyOptions::default() };
@@ -134,8 +146,33 @@ impl Scene {
         let mut command = Command::new(program);
         command.arg("run").arg(self.path(config));
         let process = self.bed.lab().host(&host.parse()?)?.spawn_logged(&mut command, "vmmp")?;
-        self.daemons.push(process);
+        self.daemons.insert(host.to_owned(), process);
         Ok(())
+    }
+
+    /// `kill -9` of a provider's daemon, and its next run.
+    pub(crate) fn restart(&mut self, number: usize) -> Result<(), Box<dyn std::error::Error>> {
+        let name = HOSTS[number];
+        if let Some(mut process) = self.daemons.remove(name) {
+            process.kill()?;
+        }
+        self.spawn(name, env!("CARGO_BIN_EXE_vmmpd"), &format!("{name}.toml"))?;
+        common::wait("it answers again", || self.shown(number).is_some());
+        Ok(())
+    }
+
+    /// What a provider says of the guest; `None`: nothing, or it doesn't answer.
+    pub(crate) fn shown(&self, number: usize) -> Option<Vec<Machine>> {
+        let target = Target::local(self.path(&format!("{}.sock", HOSTS[number])));
+        match ask_provider(&target, &ProviderRequest::List) {
+            Ok(ProviderReply::Machines { machines }) => Some(machines),
+            _ => None,
+        }
+    }
+
+    /// Is there anything of the guest at a host?
+    pub(crate) fn has_files(&self, number: usize) -> bool {
+        self.path(&format!("v{}", HOSTS[number])).join(GUEST).exists()
     }
 
     fn create_guest(&self, is_busy: bool) -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +182,7 @@ impl Scene {
             boot: Guest::find()?.boot(Some(self.guest_address), &format!("vmtu={mtu} scribble=1{more}")),
             memory_bytes: 160 << 20,
             nics: vec![NicConfig { mac: MAC, network: NETWORK, attachment: Attachment::Tap }],
-            ..common::config(self.folder.path(), GUEST, SEED, DISK)
+            ..common::config(self.folder.path(), GUEST, SEED, self.disk)
         };
         let target = Target { address: Address::Unix(self.path("h2.sock")), keys: None };
         ask_provider(&target, &ProviderRequest::Create { config: Box::new(config) })
@@ -192,8 +229,17 @@ impl Scene {
             Target { address: Address::Unix(self.path(&format!("{}.sock", HOSTS[self.place]))), keys: None };
         let stop = ProviderRequest::Stop { machine: machine(GUEST), within_s: None, consent: true };
         ask_provider(&target, &stop).expect("it can be stopped");
+        let qcow2 = self.guest_file("root.qcow2");
+        if qcow2.exists() {
+            let mut convert = Command::new("qemu-img");
+            convert.args(["convert", "-O", "raw"]).arg(&qcow2).arg(self.guest_file("root.raw"));
+            assert!(convert.status().expect("qemu-utils is installed").success());
+        }
         let found = fs::read(self.guest_file("root.raw")).expect("it is there");
-        assert!(found[512..] == common::noise(SEED, DISK)[512..], "the disk has changed where nobody writes");
+        assert!(
+            found[512..] == common::noise(SEED, self.disk)[512..],
+            "the disk has changed where nobody writes"
+        );
         let text = String::from_utf8_lossy(&found[..32]).into_owned();
         let written: u64 = text.lines().next().and_then(|line| line.parse().ok()).expect("a number");
         let said = self.ticks();
