@@ -36,6 +36,7 @@ impl MacAddr {
     }
 
     /// The address as an integer below 2^48, for tables keyed by it.
+    #[inline]
     pub const fn to_u64(self) -> u64 {
         let m = self.0;
         u64::from_be_bytes([0, 0, m[0], m[1], m[2], m[3], m[4], m[5]])

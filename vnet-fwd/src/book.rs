@@ -78,9 +78,13 @@ impl RuleBook {
     /// Adds a rule to the current rule set; `false` if it was there already.
     pub fn add(&mut self, network: NetworkId, rule: Rule) -> Result<bool, RuleError> {
         self.check(&rule)?;
-        let added = Arc::make_mut(current(self.network(network))).insert(rule);
-        self.publish_if(added);
-        Ok(added)
+        let set = Arc::make_mut(current(self.network(network)));
+        if !set.insert(rule.clone()) {
+            return Ok(false);
+        }
+        self.table.rule_changes(network, &rule);
+        self.publish();
+        Ok(true)
     }
 
     /// Deletes a rule from the current rule set; `false` if it wasn't there.
@@ -89,9 +93,10 @@ impl RuleBook {
         if !self.table.networks.get(network).is_some_and(known) {
             return false;
         }
-        let removed = Arc::make_mut(current(self.network(network))).remove(rule);
-        self.publish_if(removed);
-        removed
+        Arc::make_mut(current(self.network(network))).remove(rule);
+        self.table.rule_changes(network, rule);
+        self.publish();
+        true
     }
 
     /// Keeps a whole rule set under `version` without using it for frames that
@@ -113,7 +118,7 @@ impl RuleBook {
         }
         place.sets.retain(|(v, _)| *v != version);
         place.sets.push((version, Arc::new(set)));
-        self.publish_if(true);
+        self.publish_network(network);
         Ok(())
     }
 
@@ -125,7 +130,7 @@ impl RuleBook {
         };
         if rules.current != version {
             self.network(network).current = version;
-            self.publish_if(true);
+            self.publish_network(network);
         }
         Ok(())
     }
@@ -141,7 +146,7 @@ impl RuleBook {
             return Ok(false);
         }
         self.network(network).sets.retain(|(v, _)| *v != version);
-        self.publish_if(true);
+        self.publish_network(network);
         Ok(true)
     }
 
@@ -181,10 +186,14 @@ impl RuleBook {
         }))
     }
 
-    fn publish_if(&self, changed: bool) {
-        if changed {
-            self.publisher.publish(self.table.clone());
-        }
+    fn publish_network(&mut self, network: NetworkId) {
+        self.table.network_changes(network);
+        self.publish();
+    }
+
+    /// Publishes the table, in which one change was noted.
+    fn publish(&self) {
+        self.publisher.publish(self.table.clone());
     }
 }
 

@@ -7,7 +7,7 @@ use vnet_core::control::TrafficEntry;
 use vnet_core::encap::Header;
 use vnet_core::{Action, Frame, InterfaceName, LinkId, MacAddr, NetworkId, RuleVersion};
 
-use crate::cache::{Cache, Entry, FlowKey, Route};
+use crate::cache::{Cache, Counted, FlowKey, Outputs, Route};
 use crate::port::{PortId, Ports};
 use crate::publish::Reader;
 use crate::stats::{DropReason, Drops};
@@ -61,7 +61,7 @@ pub struct Label {
 pub struct Forwarder {
     rules: Reader<RuleTable>,
     ports: Ports,
-    /// Counts changes of rules and ports; stamps cache entries.
+    /// Counts changes of rules and ports, each; stamps cache entries.
     epoch: u64,
     /// The epoch in which ports changed last.
     ports_since: u64,
@@ -123,8 +123,9 @@ impl Forwarder {
     /// were published. Costs one atomic load while nothing has changed.
     #[inline]
     pub fn refresh(&mut self) {
+        let before = self.rules.generation();
         if self.rules.refresh() {
-            self.epoch += 1;
+            self.epoch += self.rules.generation() - before;
         }
     }
 
@@ -146,29 +147,26 @@ impl Forwarder {
             None => self.resolve(key),
         };
         let (frames, bytes) = (frame.frames as u64, frame.bytes as u64);
-        let Some(Entry { route, counts, .. }) = self.cache.count(at, frames, bytes) else { return };
-        let label = Label { network: key.network, version: route.version, hop_limit };
-        let (interfaces, links) = route.outputs.split_at(route.interfaces);
-        for reason in &route.lost {
-            self.drops.add(*reason, frames);
-        }
-        for port in interfaces {
-            match deliver(*port, &label) {
-                Ok(()) => {
-                    counts.delivered_frames += frames;
-                    counts.delivered_bytes += bytes;
-                }
-                Err(reason) => self.drops.add(reason, frames),
+        let Some((version, outputs)) = self.cache.count(at, frames, bytes) else { return };
+        let label = Label { network: key.network, version, hop_limit };
+        let (drops, mut refused) = (&mut self.drops, 0);
+        let mut deliver = |port: PortId, drops: &mut Drops| {
+            if port.is_link() && hop_limit == 0 {
+                drops.add(DropReason::HopLimit, frames);
+            } else if let Err(reason) = deliver(port, &label) {
+                drops.add(reason, frames);
+                refused += u64::from(!port.is_link());
+            }
+        };
+        match outputs {
+            Outputs::One(port) => deliver(port, drops),
+            Outputs::Route(route) => {
+                route.lost.iter().for_each(|reason| drops.add(*reason, frames));
+                route.outputs.iter().for_each(|port| deliver(*port, drops));
             }
         }
-        if hop_limit == 0 {
-            self.drops.add(DropReason::HopLimit, frames * links.len() as u64);
-            return;
-        }
-        for port in links {
-            if let Err(reason) = deliver(*port, &label) {
-                self.drops.add(reason, frames);
-            }
+        if refused > 0 {
+            self.cache.refused(at, frames * refused, bytes * refused);
         }
     }
 
@@ -232,18 +230,24 @@ impl Forwarder {
     #[cold]
     fn resolve(&mut self, key: FlowKey) -> usize {
         // Of rules that change by the thousand, few are about a given flow.
-        let (table, ports_since) = (self.rules.get(), self.ports_since);
+        let (table, epoch, ports_since) = (self.rules.get(), self.epoch, self.ports_since);
         let unchanged = |route: &Route, resolved: u64| {
+            // Since ports changed, epochs have counted nothing but changes of rules.
+            if resolved < ports_since {
+                return false;
+            }
+            if table.is_unchanged_for(key.network, key.source, key.destination, epoch - resolved) {
+                return true;
+            }
             let version = key.version.unwrap_or_else(|| table.current(key.network));
             let same = |set: &RuleSet| {
                 let rules = set.lookup(key.source, key.destination);
                 rules.map(Arc::as_ptr).eq(route.rules.iter().map(Arc::as_ptr))
             };
-            resolved >= ports_since
-                && route.version == version
+            route.version == version
                 && table.rule_set(key.network, version).map_or(route.rules.is_empty(), same)
         };
-        if let Some(at) = self.cache.revive(&key, self.epoch, unchanged) {
+        if let Some(at) = self.cache.revive(&key, epoch, unchanged) {
             return at;
         }
         let route = self.route(&key);
@@ -295,15 +299,14 @@ impl Forwarder {
     }
 }
 
-fn give_counts(entry: &mut Entry, traffic: &mut TrafficTable) {
-    let counts = entry.counts;
+fn give_counts(Counted { key, route, counts, row }: Counted<'_>, traffic: &mut TrafficTable) {
     if counts.frames == 0 {
         return;
     }
-    for rule in &entry.route.rules {
+    for rule in &route.rules {
         rule.count(counts.frames, counts.bytes);
     }
-    let from_here = !entry.key.ingress.is_link();
+    let from_here = !key.ingress.is_link();
     let pair = PairCounts {
         sent_frames: if from_here { counts.frames } else { 0 },
         sent_bytes: if from_here { counts.bytes } else { 0 },
@@ -313,7 +316,6 @@ fn give_counts(entry: &mut Entry, traffic: &mut TrafficTable) {
     if pair == PairCounts::default() {
         return; // in transit between two links
     }
-    let FlowKey { network, source, destination, .. } = entry.key;
-    entry.row = entry.row.or_else(|| traffic.row(network, source, destination));
-    traffic.add(entry.row, &pair);
+    *row = row.or_else(|| traffic.row(key.network, key.source, key.destination));
+    traffic.add(*row, &pair);
 }

@@ -23,6 +23,7 @@ impl PortId {
     }
 
     /// Is it a link? Otherwise it is an interface.
+    #[inline]
     pub const fn is_link(self) -> bool {
         self.0 & LINK != 0
     }
@@ -32,6 +33,7 @@ impl PortId {
         (self.0 & !LINK) as usize
     }
 
+    #[inline]
     pub(crate) const fn to_bits(self) -> u32 {
         self.0
     }

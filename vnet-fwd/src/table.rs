@@ -205,14 +205,65 @@ impl trie::Key for NetworkId {
     }
 }
 
+/// How many changes a table remembers.
+const REMEMBERED: usize = 32;
+
+/// What a change of a table may touch.
+#[derive(Clone, Copy)]
+enum Change {
+    /// The frames of a network whose rules would be in this bucket.
+    Bucket(NetworkId, BucketKey),
+    /// All frames of a network.
+    Network(NetworkId),
+}
+
 /// The rules of all networks, as published to workers. A clone costs one
-/// reference count.
+/// reference count, and the copy of the last changes.
 #[derive(Clone, Default)]
 pub struct RuleTable {
     pub(crate) networks: Trie<NetworkId, Arc<NetworkRules>>,
+    /// The last changes, one for each publication; the first is overwritten next.
+    changes: [Option<Change>; REMEMBERED],
+    next_change: usize,
 }
 
 impl RuleTable {
+    /// Notes that a rule was added to a rule set of `network` or removed from it. To be called once, or
+    /// [`RuleTable::network_changes`], for each publication.
+    pub(crate) fn rule_changes(&mut self, network: NetworkId, rule: &Rule) {
+        self.note(Change::Bucket(network, BucketKey::of(rule)));
+    }
+
+    /// Notes that rule sets of `network` are others now.
+    pub(crate) fn network_changes(&mut self, network: NetworkId) {
+        self.note(Change::Network(network));
+    }
+
+    fn note(&mut self, change: Change) {
+        self.changes[self.next_change] = Some(change);
+        self.next_change = (self.next_change + 1) % REMEMBERED;
+    }
+
+    /// Do the same rules apply to a frame as did before the last `publications`? `false` also if
+    /// that is not remembered.
+    pub(crate) fn is_unchanged_for(
+        &self,
+        network: NetworkId,
+        source: MacAddr,
+        destination: MacAddr,
+        publications: u64,
+    ) -> bool {
+        let others = |change: &Option<Change>| match change {
+            Some(Change::Bucket(changed, key)) => {
+                *changed != network || BucketKey::for_frame(key.class, source, destination) != *key
+            }
+            Some(Change::Network(changed)) => *changed != network,
+            None => false,
+        };
+        let last = |n: usize| &self.changes[(self.next_change + REMEMBERED - n) % REMEMBERED];
+        publications <= REMEMBERED as u64 && (1..=publications as usize).all(|n| others(last(n)))
+    }
+
     /// The version that frames get which enter `network` here.
     pub fn current(&self, network: NetworkId) -> RuleVersion {
         self.networks.get(network).map_or(RuleVersion::default(), |n| n.current)

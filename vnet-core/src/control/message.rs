@@ -76,6 +76,12 @@ pub enum PortKind {
         #[serde(default)]
         netns: Option<PathBuf>,
     },
+    /// A Unix socket that one virtual machine at a time connects to, as QEMU's
+    /// `-netdev stream` does.
+    Stream {
+        /// Where the socket is made.
+        path: PathBuf,
+    },
 }
 
 /// An interface to open.

@@ -54,6 +54,7 @@ fn interface_spec() -> impl Strategy<Value = InterfaceSpec> {
             create
         }),
         (".{0,20}", netns()).prop_map(|(device, netns)| PortKind::Packet { device, netns }),
+        "[a-z/]{1,20}".prop_map(|path| PortKind::Stream { path: path.into() }),
     ];
     (interface(), network(), option::of(mac()), port).prop_map(|(name, network, mac, port)| InterfaceSpec {
         name,

@@ -1,6 +1,7 @@
 //! What a data plane is started with, what it reports, and how it fails.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use vnet_core::control::{ErrorKind, LinkSpec};
 use vnet_core::encap::DEFAULT_HOP_LIMIT;
@@ -223,6 +224,15 @@ pub enum PlaneError {
         /// The name.
         device: String,
     },
+    /// The kernel can't have a socket there.
+    #[error(
+        "{} can't name the socket of an interface: an absolute path of at most 107 bytes is needed",
+        path.display()
+    )]
+    BadSocket {
+        /// The path.
+        path: PathBuf,
+    },
     /// No secret can be shared with the owner of a key.
     #[error("the key {key} of {host} is none that secrets can be shared with; was it copied right?")]
     BadKey {
@@ -253,7 +263,10 @@ impl PlaneError {
         match self {
             Self::InterfaceConflict { .. } | Self::LinkConflict { .. } => ErrorKind::Conflict,
             Self::NoInterface { .. } | Self::NoLink { .. } => ErrorKind::NotFound,
-            Self::ForeignLink { .. } | Self::BadDevice { .. } | Self::BadKey { .. } => ErrorKind::Invalid,
+            Self::ForeignLink { .. }
+            | Self::BadDevice { .. }
+            | Self::BadSocket { .. }
+            | Self::BadKey { .. } => ErrorKind::Invalid,
             Self::NoAddress { .. } => ErrorKind::Unsupported,
             Self::Watch { .. } | Self::Stopped => ErrorKind::Failed,
             Self::Rule(error) => match error {

@@ -23,6 +23,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest name of a network device, in bytes (`IFNAMSIZ` less one).
 const MAX_DEVICE_NAME: usize = 15;
 
+/// The longest path of a Unix socket, in bytes (`sun_path` less its end).
+const MAX_SOCKET_PATH: usize = 107;
+
 struct Interface {
     name: InterfaceName,
     /// Tells it from an earlier one of the same name or index.
@@ -270,11 +273,13 @@ impl Interface {
     fn blame(&mut self, error: &io::Error) -> DropReason {
         match error.raw_os_error() {
             _ if error.kind() == io::ErrorKind::WouldBlock => DropReason::InterfaceFull,
+            // The port itself says why in its status.
+            _ if error.kind() == io::ErrorKind::NotConnected => DropReason::InterfaceDown,
             Some(libc::ENOBUFS) => DropReason::InterfaceFull,
             Some(libc::EMSGSIZE | libc::EINVAL) => DropReason::TooLong,
             // What a TAP device and a packet socket say while the device is down.
             Some(libc::EIO | libc::ENETDOWN) => {
-                let device = self.spec.as_ref().map_or("its device", |spec| device(&spec.port));
+                let device = self.spec.as_ref().map_or("its device".to_owned(), |spec| device(&spec.port));
                 let fault =
                     format!("{device} is administratively down: `ip link set {device} up` takes it up");
                 self.fault = Some(fault);
@@ -288,13 +293,16 @@ impl Interface {
     }
 
     fn status(&self, now: Instant) -> Option<InterfaceStatus> {
-        let down = if self.port.is_none() { Some(&self.why) } else { self.fault.as_ref() };
+        let down = match &self.port {
+            None => Some(self.why.clone()),
+            Some(port) => self.fault.clone().or_else(|| port.problem()),
+        };
         let (mtu, mtu_problem) = self.mtu.status();
         Some(InterfaceStatus {
             spec: self.spec.clone()?,
             state: PortState {
                 up: down.is_none(),
-                why: down.cloned().unwrap_or_default(),
+                why: down.unwrap_or_default(),
                 for_ms: now.saturating_duration_since(self.changed).as_millis() as u64,
             },
             received_frames: self.counters.received_frames,
@@ -314,9 +322,17 @@ fn unwatch(port: &dyn Port, poller: &Epoll) {
     let _ = poller.remove(port.readiness());
 }
 
-/// Can the kernel have a device of that name?
+/// Can the kernel have a device of that name, or a socket there?
 pub(crate) fn check_device(kind: &PortKind) -> Result<(), PlaneError> {
-    let device = device(kind);
+    let device = match kind {
+        PortKind::Tap { device, .. } | PortKind::Packet { device, .. } => device,
+        PortKind::Stream { path } => {
+            return match path.is_absolute() && path.as_os_str().len() <= MAX_SOCKET_PATH {
+                true => Ok(()),
+                false => Err(PlaneError::BadSocket { path: path.clone() }),
+            };
+        }
+    };
     let length = (1..=MAX_DEVICE_NAME).contains(&device.len());
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
     if length && !device.contains(bad) && device != "." && device != ".." {
@@ -326,8 +342,9 @@ pub(crate) fn check_device(kind: &PortKind) -> Result<(), PlaneError> {
     }
 }
 
-fn device(kind: &PortKind) -> &str {
+fn device(kind: &PortKind) -> String {
     match kind {
-        PortKind::Tap { device, .. } | PortKind::Packet { device, .. } => device,
+        PortKind::Tap { device, .. } | PortKind::Packet { device, .. } => device.clone(),
+        PortKind::Stream { path } => path.display().to_string(),
     }
 }

@@ -9,6 +9,7 @@ use vnet_core::control::PortKind;
 
 use super::packet::PacketPort;
 use super::port::Port;
+use super::stream::StreamPort;
 use super::sys;
 use super::tap::TapPort;
 
@@ -33,6 +34,8 @@ pub(crate) enum OpenError {
     NoTun { source: io::Error },
     #[error("device {device}: {what} failed: {source}")]
     Refused { device: String, what: &'static str, source: io::Error },
+    #[error("no socket {} for a virtual machine: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
     #[error("network namespace {}: {source}", path.display())]
     Namespace { path: PathBuf, source: io::Error },
     #[error("no thread to open the device with: {source}")]
@@ -77,6 +80,10 @@ fn open_here(kind: &PortKind, offload: bool) -> Result<Box<dyn Port>, OpenError>
         PortKind::Packet { device, netns } => {
             enter(netns.as_deref())?;
             Ok(Box::new(PacketPort::open(device, offload)?))
+        }
+        PortKind::Stream { path } => {
+            let refused = |source| OpenError::Socket { path: path.clone(), source };
+            Ok(Box::new(StreamPort::listen(path).map_err(refused)?))
         }
     }
 }

@@ -35,6 +35,7 @@ pub trait Port: Send {
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`]: no room; the frame is dropped and counted.
+    /// [`io::ErrorKind::NotConnected`]: the same, for the reason that [`Port::problem`] gives.
     /// Any other error drops the frame, too, and the interface's status tells it.
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
 
@@ -72,6 +73,12 @@ pub trait Port: Send {
     /// What the kernel said; the MTU stays as it is.
     fn set_mtu(&mut self, _mtu: u32) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Why no frame gets through at present, though the port is open: nobody is connected to
+    /// it, say. The interface's status tells it.
+    fn problem(&self) -> Option<String> {
+        None
     }
 
     /// Moves what the port has dropped by itself, since it was last asked, over

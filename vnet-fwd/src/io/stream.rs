@@ -175,14 +175,19 @@ impl Port for StreamPort {
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::NotConnected.into()) };
         match connection.send(frame) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.hang_up()?;
-                Err(io::ErrorKind::WouldBlock.into())
+                Err(io::ErrorKind::NotConnected.into())
             }
             other => other,
         }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let alone = self.connection.is_none();
+        alone.then(|| format!("no virtual machine is connected to {}", self.path.display()))
     }
 
     fn take_drops(&mut self, drops: &mut Drops) {

@@ -33,7 +33,8 @@ enum Command {
     #[command(after_help = "\
 Examples:
   vnet interface add host-a vm1 --tap vnet0 --mac 02:00:00:00:00:01
-  vnet interface add host-a lan --packet eth1")]
+  vnet interface add host-a lan --packet eth1
+  vnet interface add host-a vm2 --stream /run/user/1000/vm2.sock")]
     Add(Box<AddArgs>),
     /// Delete an interface from a daemon
     #[command(alias = "delete")]
@@ -51,21 +52,31 @@ struct AddArgs {
     host: HostName,
     /// The interface's name in rules
     name: InterfaceName,
-    /// Its device: a TAP device
-    #[arg(long, value_name = "DEVICE", required_unless_present = "packet", conflicts_with = "packet")]
-    tap: Option<String>,
-    /// Its device: any other, by a packet socket
-    #[arg(long, value_name = "DEVICE")]
-    packet: Option<String>,
+    #[command(flatten)]
+    port: PortArgs,
     /// The network namespace of the device, such as /proc/42/ns/net
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "stream")]
     netns: Option<PathBuf>,
     /// Make the TAP device
-    #[arg(long, conflicts_with = "packet")]
+    #[arg(long, requires = "tap")]
     create: bool,
     /// The address of the VM behind it
     #[arg(long)]
     mac: Option<MacAddr>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PortArgs {
+    /// Its device: a TAP device
+    #[arg(long, value_name = "DEVICE")]
+    tap: Option<String>,
+    /// Its device: any other, by a packet socket
+    #[arg(long, value_name = "DEVICE")]
+    packet: Option<String>,
+    /// No device, but a Unix socket that the daemon makes, for QEMU's `-netdev stream`
+    #[arg(long, value_name = "PATH")]
+    stream: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -88,10 +99,11 @@ pub(crate) fn run(global: &Global, options: Options) -> Result<()> {
             output::show(global.json, &listed, || text(&listed))
         }
         Command::Add(args) => {
-            let AddArgs { host, name, tap, packet, netns, create, mac } = *args;
-            let port = match (tap, packet) {
-                (Some(device), _) => PortKind::Tap { device, netns, create },
-                (None, packet) => PortKind::Packet { device: packet.unwrap_or_default(), netns },
+            let AddArgs { host, name, port, netns, create, mac } = *args;
+            let port = match port {
+                PortArgs { tap: Some(device), .. } => PortKind::Tap { device, netns, create },
+                PortArgs { stream: Some(path), .. } => PortKind::Stream { path },
+                PortArgs { packet, .. } => PortKind::Packet { device: packet.unwrap_or_default(), netns },
             };
             let spec = InterfaceSpec { name, network: global.network, mac, port };
             client.call(Some(&host), Request::AddInterface(spec.clone()))?;
@@ -111,6 +123,7 @@ fn text(listed: &[Listed]) -> String {
         let device = match &spec.port {
             PortKind::Tap { device, .. } => format!("TAP {device}"),
             PortKind::Packet { device, .. } => device.clone(),
+            PortKind::Stream { path } => path.display().to_string(),
         };
         table.row([
             host.to_string(),

@@ -22,19 +22,32 @@ pub(super) struct InterfaceTable {
     mac: Option<MacAddr>,
     tap: Option<String>,
     packet: Option<String>,
+    stream: Option<PathBuf>,
     netns: Option<PathBuf>,
     create: Option<bool>,
 }
 
 impl InterfaceTable {
     pub(super) fn check(self) -> Result<InterfaceSpec, String> {
-        let port = match (self.tap, self.packet) {
-            (Some(device), None) => {
+        let port = match (self.tap, self.packet, self.stream) {
+            (Some(device), None, None) => {
                 PortKind::Tap { device, netns: self.netns, create: self.create.unwrap_or(false) }
             }
-            (None, Some(device)) if self.create.is_none() => PortKind::Packet { device, netns: self.netns },
-            (None, Some(_)) => return Err("`create` is for TAP devices; a `packet` device must exist".into()),
-            _ => return Err("an interface has either `tap` or `packet`, the name of its device".into()),
+            (None, Some(_), None) if self.create.is_some() => {
+                return Err("`create` is for TAP devices; a `packet` device must exist".into());
+            }
+            (None, Some(device), None) => PortKind::Packet { device, netns: self.netns },
+            (None, None, Some(_)) if self.create.is_some() || self.netns.is_some() => {
+                return Err(
+                    "`create` and `netns` are for devices; a `stream` is a socket of the daemon".into()
+                );
+            }
+            (None, None, Some(path)) => PortKind::Stream { path },
+            _ => {
+                return Err("an interface has either `tap` or `packet`, the name of its device, or \
+                     `stream`, the path of a socket"
+                    .into());
+            }
         };
         Ok(InterfaceSpec {
             name: self.name,

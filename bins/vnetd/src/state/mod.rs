@@ -4,8 +4,10 @@
 //! A change is checked first ([`State::check`]) and applied later
 //! ([`State::apply`]), so that it can be written to the journal in between.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use vnet_core::control::{
     ControlError, ErrorKind, InterfaceSpec, LinkSpec, PeerAddress, PeerKey, PortKind, Request, RuleEntry,
@@ -324,11 +326,13 @@ fn is_same_link(a: &Link, b: &Link) -> bool {
     a.id() == b.id() && a.kind == b.kind && a.opener == b.opener
 }
 
-fn device(port: &PortKind) -> (&str, Option<&std::path::Path>) {
+/// The device and its network namespace, or the path of the socket.
+fn device(port: &PortKind) -> (Cow<'_, str>, Option<&Path>) {
     match port {
         PortKind::Tap { device, netns, .. } | PortKind::Packet { device, netns } => {
-            (device, netns.as_deref())
+            (device.into(), netns.as_deref())
         }
+        PortKind::Stream { path } => (path.to_string_lossy(), None),
     }
 }
 

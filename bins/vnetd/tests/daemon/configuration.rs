@@ -50,6 +50,10 @@ const BAD: &[(&str, &str)] = &[
         "f.toml:2:1: `create` is for TAP devices",
     ),
     (
+        "name = \"a\"\n[[interfaces]]\nname = \"v\"\nstream = \"/s\"\nnetns = \"/n\"",
+        "f.toml:2:1: `create` and `netns` are for devices",
+    ),
+    (
         "name = \"a\"\n[[interfaces]]\nname = \"v\"\ntap = \"t\"\n[[interfaces]]\nname = \"v\"\ntap = \"u\"",
         "f.toml: there are two interfaces named `v`",
     ),
