@@ -17,7 +17,7 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // This program again, as a daemon or a VM's application in a laboratory.
-    if let Some(code) = testbed::dispatch() {
+    if let Some(code) = testbed::dispatch().or_else(demo::dispatch) {
         return code;
     }
     let Cli { global, command } = Cli::parse();

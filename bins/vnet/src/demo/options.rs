@@ -1,6 +1,8 @@
 //! What the demonstration is run with.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use vnet_core::shape::Shape;
@@ -21,9 +23,11 @@ pub(crate) struct Options {
     /// mesh[:AxB...], torus[:AxB...], hypercube, tree, all-to-all
     #[arg(long, value_name = "SHAPE", default_value = "all-to-all")]
     pub(crate) shape: Shape,
-    /// How many VMs
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=64))]
-    pub(crate) vms: u32,
+    /// How many VMs; or `qemu`, for 4 real guests under QEMU, or `qemu:N`: they run the same
+    /// application, and move live, memory and all, by way of VMMP. Needs the packages
+    /// qemu-system-x86 and busybox-static, the guest of `cargo xtask guest`, and a minute more
+    #[arg(long, value_name = "N|qemu[:N]", default_value = "8")]
+    pub(crate) vms: Vms,
     /// Hosts and network, in the format of `vlab`; the papers' two clusters,
     /// far host and user's LAN if not given
     #[arg(long, value_name = "FILE")]
@@ -47,11 +51,47 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
+/// What the VMs are, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vms {
+    /// Network namespaces.
+    Namespaces(u32),
+    /// Real guests.
+    Guests(u32),
+}
+
+impl FromStr for Vms {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "write a number from 2 to 64, `qemu`, or `qemu:N` with N from 2 to 8";
+        let guests = match text.strip_prefix("qemu") {
+            None => {
+                let count = text.parse().ok().filter(|count| (2..=64).contains(count));
+                return count.map(Self::Namespaces).ok_or(WRONG);
+            }
+            Some("") => Some(4),
+            Some(count) => count.strip_prefix(':').and_then(|count| count.parse().ok()),
+        };
+        guests.filter(|count| (2..=8).contains(count)).map(Self::Guests).ok_or(WRONG)
+    }
+}
+
+impl fmt::Display for Vms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespaces(count) => count.fmt(f),
+            Self::Guests(count) => write!(f, "{count} guests under QEMU"),
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   vnet demo
   vnet demo --shape ring --report ring.html
-  vnet demo --vms 16 --shape mesh:4x4 --json";
+  vnet demo --vms 16 --shape mesh:4x4 --json
+  vnet demo --vms qemu";
 
 impl Options {
     pub(crate) fn phase_time(&self) -> Duration {
@@ -69,5 +109,20 @@ impl Options {
             pair("phase", format!("{} s", self.phase)),
             pair("figures", if self.measured { "measured by Wren" } else { "the true ones" }.to_owned()),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vms_are_a_number_or_guests() {
+        assert_eq!("16".parse(), Ok(Vms::Namespaces(16)));
+        assert_eq!("qemu".parse(), Ok(Vms::Guests(4)));
+        assert_eq!("qemu:2".parse(), Ok(Vms::Guests(2)));
+        for wrong in ["", "1", "65", "qemu:", "qemu:9", "kvm", "qemu4"] {
+            assert!(wrong.parse::<Vms>().is_err(), "{wrong}");
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use testbed::{Application, NETWORK, Testbed};
+use testbed::{NETWORK, Testbed};
 use vadapt::io::WallClock;
 use vadaptd::decide::{self, Decision, Situation, decide};
-use vadaptd::execute::{Executed, Rehome, execute};
+use vadaptd::execute::Executed;
 use vadaptd::figures::Figures;
 use vadaptd::inventory::Inventory;
 use vnet_core::control::{DaemonStatus, Reply, Request, TrafficView};
+use vnet_core::generate::{Overlay, VmSpec};
 use vnet_core::link::LinkId;
 use vnet_core::shape::Shape;
 use vnet_core::{HostName, InterfaceName, MacAddr, Topology};
@@ -21,6 +22,7 @@ use crate::report::{Event, Live, Moment, Phase, PhaseSpan, Rates, TimelineSample
 
 use super::clock::Clock;
 use super::detector::{Detector, extent, is_a_name};
+use super::machines::{Machines, Work};
 use super::options::Options;
 use super::survey;
 
@@ -74,6 +76,7 @@ pub(crate) struct Play<'a> {
     options: &'a Options,
     clock: Clock,
     bed: Testbed,
+    machines: Box<dyn Machines>,
     client: Client,
     figures: &'a Figures,
     live: Live<std::io::Stderr>,
@@ -100,6 +103,7 @@ impl<'a> Play<'a> {
         options: &'a Options,
         clock: Clock,
         bed: Testbed,
+        machines: Box<dyn Machines>,
         figures: &'a Figures,
         live: Live<std::io::Stderr>,
     ) -> anyhow::Result<Self> {
@@ -108,6 +112,7 @@ impl<'a> Play<'a> {
             options,
             clock,
             bed,
+            machines,
             client,
             figures,
             live,
@@ -122,35 +127,30 @@ impl<'a> Play<'a> {
 
     /// Plays it to its end.
     pub(crate) fn run(mut self) -> anyhow::Result<Findings> {
-        let star = self.bed.overlay(Shape::Star)?;
+        let star = self.overlay(Shape::Star)?;
         self.event(format!(
             "{} daemons are up; {} VMs are joined by a star through the Proxy",
             self.bed.hosts().len(),
-            self.bed.vms().len()
+            self.vms().len()
         ))?;
         if self.options.measured {
             self.survey(&star)?;
         }
         self.configure(&star).context("could not set the star up")?;
 
-        let vms: Vec<InterfaceName> = self.bed.vms().into_iter().map(|vm| vm.interface).collect();
-        let mut application = Application::start(
-            &self.bed,
-            &vms,
-            &self.options.shape,
-            self.options.message,
-            &["--interval", "50ms"],
-        )?;
+        let Options { shape, message, .. } = self.options;
+        let mut application = self.machines.start(&self.bed, self.clock, shape, *message)?;
+        let application = &mut *application;
         let launched = self.clock.now();
         self.moment("application started")?;
-        self.event(format!("the application starts: {} between {} VMs", self.options.shape, vms.len()))?;
+        self.event(format!("the application starts: {} between {} VMs", shape, self.vms().len()))?;
 
         // The star: what VTTIF sees of it is what is decided on.
         let begin = self.begin(Phase::Star)?;
         let mut decided: Option<Decided> = None;
         let end = begin + self.options.phase_time();
         while self.clock.now() < end || decided.is_none() {
-            self.look(&mut application, true)?;
+            self.look(application, true)?;
             // What is reported later is better known: a VM may have been stalled.
             if self.detector.last.as_ref().is_some_and(|last| last.is_due(self.clock.now())) {
                 decided = Some(self.decide(&star)?);
@@ -162,31 +162,32 @@ impl<'a> Play<'a> {
                 waited.as_secs()
             );
         }
-        let star = self.end(Phase::Star, begin, star, &mut application)?;
+        let star = self.end(Phase::Star, begin, star, application)?;
         let Decided { view, seen, decision, took: decide } =
             decided.context("the loop ends with a decision")?;
         let started = application.first_started_ns().context("the application has not started")?;
         let detect = Duration::from_nanos(self.clock.ns(seen).saturating_sub(started));
 
         // What other overlays give: direct links, and VMs where they are.
-        let mesh = self.bed.overlay(Shape::AllToAll)?;
+        let mesh = self.overlay(Shape::AllToAll)?;
         self.configure(&mesh).context("could not set the mesh up")?;
         self.event(
             "all daemons have direct links now, as in other overlays; the VMs are where they were".into(),
         )?;
         let begin = self.begin(Phase::Mesh)?;
-        self.watch(&mut application, begin)?;
-        let mesh = self.end(Phase::Mesh, begin, mesh, &mut application)?;
+        self.watch(application, begin)?;
+        let mesh = self.end(Phase::Mesh, begin, mesh, application)?;
 
         let begin = self.begin(Phase::Adapting)?;
         let executed = self.execute(&decision)?;
         self.close(Phase::Adapting, begin);
 
         let begin = self.begin(Phase::Adapted)?;
-        self.watch(&mut application, begin)?;
-        let adapted = self.end(Phase::Adapted, begin, decision.desired.clone(), &mut application)?;
+        self.watch(application, begin)?;
+        let adapted = self.end(Phase::Adapted, begin, decision.desired.clone(), application)?;
 
         application.stop()?;
+        self.machines.end()?;
         for failure in application.failures() {
             self.event(failure.clone())?;
         }
@@ -196,6 +197,7 @@ impl<'a> Play<'a> {
             at_s: self.clock.seconds(ns) + STEP.as_secs_f64() / 2.0,
             rates: Rates { iterations_per_s: rates.iterations_per_s, mbit_per_s: rates.mbit_per_s },
         });
+        let names = self.vms().into_iter().map(|vm| (vm.mac, vm.interface)).collect();
         Ok(Findings {
             view,
             detect,
@@ -211,14 +213,14 @@ impl<'a> Play<'a> {
             moments: self.moments,
             events: self.events,
             proxy: self.bed.proxy().clone(),
-            names: self.bed.vms().into_iter().map(|vm| (vm.mac, vm.interface)).collect(),
+            names,
         })
     }
 
     /// Measures the paths that the star doesn't use.
     fn survey(&mut self, star: &Topology) -> anyhow::Result<()> {
         let mut linked = star.clone();
-        linked.links.extend(self.bed.overlay(Shape::AllToAll)?.links);
+        linked.links.extend(self.overlay(Shape::AllToAll)?.links);
         self.configure(&linked).context("could not set links up to measure the paths")?;
         let hosts = self.bed.hosts().into_iter().map(|host| host.machine);
         let others: Vec<HostName> = hosts.filter(|host| host != self.bed.proxy()).collect();
@@ -259,22 +261,27 @@ impl<'a> Play<'a> {
 
     fn execute(&mut self, decision: &Decision) -> anyhow::Result<Executed> {
         let inventory = Inventory::of(NETWORK, &self.daemons()?)?;
-        let mut mover = Rehome::new(&inventory, NETWORK);
-        let executed = execute(&mut self.client, NETWORK, decision, &mut mover, |_| {})?;
-        for a_move in &decision.moves {
-            if let Some(vm) = inventory.get(a_move.mac) {
-                self.bed.moved(&vm.name, &a_move.to);
-            }
-        }
+        let executed = self.machines.execute(&mut self.bed, &mut self.client, decision, &inventory)?;
         self.moment("adapted")?;
         self.event(format!(
-            "adapted in {:.0} ms: {} VMs moved, {} links added; the VMs were away for {:.0} ms",
+            "adapted in {:.0} ms: {} VMs moved within {:.0} ms, {} links added",
             executed.took.as_secs_f64() * 1e3,
             decision.moves.len(),
-            decision.links.len(),
             executed.handover.as_secs_f64() * 1e3,
+            decision.links.len(),
         ))?;
         Ok(executed)
+    }
+
+    fn vms(&self) -> Vec<VmSpec> {
+        self.machines.vms(&self.bed)
+    }
+
+    /// The overlay of `shape` over all hosts, the Proxy at its hub.
+    fn overlay(&self, shape: Shape) -> anyhow::Result<Topology> {
+        let mut overlay = Overlay::new(self.bed.hosts(), self.vms(), shape);
+        overlay.hub = Some(self.bed.proxy().clone());
+        Ok(overlay.generate()?)
     }
 
     fn configure(&mut self, topology: &Topology) -> anyhow::Result<()> {
@@ -298,7 +305,7 @@ impl<'a> Play<'a> {
     }
 
     /// Lets the application run for the time of a phase.
-    fn watch(&mut self, application: &mut Application, begin: Duration) -> anyhow::Result<()> {
+    fn watch(&mut self, application: &mut dyn Work, begin: Duration) -> anyhow::Result<()> {
         let end = begin + self.options.phase_time();
         while self.clock.now() < end {
             self.look(application, false)?;
@@ -306,7 +313,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn look(&mut self, application: &mut Application, infer: bool) -> anyhow::Result<()> {
+    fn look(&mut self, application: &mut dyn Work, infer: bool) -> anyhow::Result<()> {
         thread::sleep(LOOK);
         application.poll()?;
         let now = self.clock.now();
@@ -353,7 +360,7 @@ impl<'a> Play<'a> {
         phase: Phase,
         begin: Duration,
         topology: Topology,
-        application: &mut Application,
+        application: &mut dyn Work,
     ) -> anyhow::Result<PhaseFindings> {
         let end = self.clock.now();
         self.close(phase, begin);
@@ -374,7 +381,7 @@ impl<'a> Play<'a> {
             (id.clone(), bytes.saturating_sub(before) as f64 * 8.0 / 1e6 / seconds)
         });
         let traffic = traffic.collect();
-        let placement = self.bed.vms().into_iter().map(|vm| (vm.interface, vm.host)).collect();
+        let placement = self.vms().into_iter().map(|vm| (vm.interface, vm.host)).collect();
         let rates = Rates { iterations_per_s: rates.iterations_per_s, mbit_per_s: rates.mbit_per_s };
         self.event(format!(
             "{}: {:.1} iterations/s, {:.1} Mbit/s",

@@ -7,7 +7,7 @@ use vadaptd::figures::{Figures, HostFigures, PathFigures};
 use vlab::{HostSpec, LabSpec, VmSpec};
 use vnet_core::{Bandwidth, HostName, InterfaceName};
 
-use super::options::Options;
+use super::options::{Options, Vms};
 
 /// What two VMs on one host have between them: about what the memory of a
 /// small machine copies.
@@ -19,7 +19,10 @@ pub(crate) fn spec(options: &Options) -> anyhow::Result<LabSpec> {
         Some(path) => LabSpec::load(path)?,
         None => LabSpec::papers(),
     };
-    place_vms(&mut spec, options.vms)?;
+    match options.vms {
+        Vms::Namespaces(count) => place_vms(&mut spec, count)?,
+        Vms::Guests(count) => make_room(&mut spec, count, options.wan.is_some()),
+    }
     spec.check()?;
     Ok(spec)
 }
@@ -50,8 +53,24 @@ fn place_vms(spec: &mut LabSpec, count: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The laboratory has hosts for `count` guests, and no VMs of its own. Of the papers' hosts
+/// (if the user has not described others) two of each cluster stay: guests take much of a
+/// small machine, and the far host's link takes minutes for the memory of one.
+fn make_room(spec: &mut LabSpec, count: u32, is_described: bool) {
+    spec.vms.clear();
+    if !is_described {
+        const KEPT: [&str; 5] = ["proxy", "fast1", "fast2", "slow1", "slow2"];
+        spec.hosts.retain(|host| KEPT.contains(&host.name.as_str()));
+    }
+    let hosts = spec.hosts.iter().filter(|host| host.room > 0).count() as u32;
+    let times = count.div_ceil(hosts.max(1));
+    for host in &mut spec.hosts {
+        host.room = host.room.saturating_mul(times);
+    }
+}
+
 /// Hosts with room: the first of each site, then the second of each, and so on.
-fn in_turn(spec: &LabSpec) -> Vec<HostName> {
+pub(crate) fn in_turn(spec: &LabSpec) -> Vec<HostName> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut hosts: Vec<(usize, &HostSpec)> = spec
         .hosts
@@ -110,6 +129,17 @@ mod tests {
             let fast: u32 = spec.hosts.iter().filter(|host| host.site == "fast").map(|host| host.room).sum();
             assert!(fast >= count, "the fast cluster has room for all {count}");
         }
+    }
+
+    #[test]
+    fn guests_find_room_in_the_fast_cluster() {
+        let mut spec = LabSpec::papers();
+        make_room(&mut spec, 4, false);
+        spec.check().unwrap();
+        assert_eq!(spec.hosts.len(), 5);
+        let fast: u32 = spec.hosts.iter().filter(|host| host.site == "fast").map(|host| host.room).sum();
+        assert!(fast >= 4);
+        assert_eq!(in_turn(&spec).len(), 4);
     }
 
     #[test]
