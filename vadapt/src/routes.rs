@@ -136,6 +136,17 @@ impl Routes {
         widest
     }
 
+    /// The least latency of a route between two different hosts; 0 where no demand minds, infinite if there
+    /// is no route.
+    pub(crate) fn fastest(&mut self, net: &Network, a: u32, b: u32, anchor: u32) -> f64 {
+        let Some(kind) = self.kinds.iter().position(|kind| *kind == Kind::Fastest) else { return 0.0 };
+        let mut path = std::mem::take(&mut self.candidate);
+        let found = self.walk(net, kind, a, b, anchor, &mut path);
+        let latency = path.iter().map(|edge| net.latency[*edge as usize]).sum();
+        self.candidate = path;
+        if found { latency } else { f64::INFINITY }
+    }
+
     fn grow_if_missing(&mut self, net: &Network, kind: usize, a: u32, b: u32, anchor: u32) {
         if self.from[kind][a as usize].is_none() && self.into[kind][b as usize].is_none() {
             self.grow(net, kind, anchor, anchor == b);

@@ -172,7 +172,7 @@ impl Searcher<'_> {
         }
     }
 
-    /// The width between `host` and the placed partners of `vm`, summed.
+    /// The width between `host` and the placed partners of `vm`, summed; less where they are too far.
     fn promise(&mut self, vm: u32, host: u32) -> f64 {
         let fixed = self.fixed;
         let mut sum = 0.0;
@@ -188,6 +188,10 @@ impl Searcher<'_> {
                 true => fixed.net.internal[host as usize],
                 false => self.routes.widest(&fixed.net, a, b, other),
             };
+            let bound = fixed.latency_bound[*demand as usize];
+            if a != b && bound.is_finite() && self.routes.fastest(&fixed.net, a, b, other) > bound {
+                sum -= fixed.unit;
+            }
         }
         sum
     }
