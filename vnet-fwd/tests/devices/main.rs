@@ -109,6 +109,25 @@ fn send_until_read(end: &ChannelEnd, frame: &[u8], raw: &mut File) {
 }
 
 /// Two namespaces as VMs, each behind its own daemon, and a link between those.
+/// Sends `bytes` from the first VM to the second through TCP, and back.
+fn echo_over_tcp(vms: &[NetNs; 2], bytes: usize) {
+    let listener = vms[1].run(|| TcpListener::bind(TwoVms::address(2, 9)).unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut received = vec![0; bytes];
+        stream.read_exact(&mut received).unwrap();
+        stream.write_all(&received).unwrap();
+    });
+    let mut stream = vms[0].run(|| TcpStream::connect(TwoVms::address(2, 9)).unwrap());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sent: Vec<u8> = (0..bytes).map(|i| (i * 7 / 3) as u8).collect();
+    stream.write_all(&sent).unwrap();
+    let mut echoed = vec![0; bytes];
+    stream.read_exact(&mut echoed).unwrap();
+    assert!(sent == echoed, "what comes back is what was sent");
+    server.join().unwrap();
+}
+
 struct TwoVms {
     namespaces: [NetNs; 2],
     planes: [DataPlane; 2],
@@ -139,23 +158,8 @@ impl TwoVms {
         (Ipv4Addr::new(10, 7, 0, n), port).into()
     }
 
-    /// Sends `bytes` from the first VM to the second through TCP, and back.
     fn echo_over_tcp(&self, bytes: usize) {
-        let listener = self.namespaces[1].run(|| TcpListener::bind(Self::address(2, 9)).unwrap());
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut received = vec![0; bytes];
-            stream.read_exact(&mut received).unwrap();
-            stream.write_all(&received).unwrap();
-        });
-        let mut stream = self.namespaces[0].run(|| TcpStream::connect(Self::address(2, 9)).unwrap());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let sent: Vec<u8> = (0..bytes).map(|i| (i * 7 / 3) as u8).collect();
-        stream.write_all(&sent).unwrap();
-        let mut echoed = vec![0; bytes];
-        stream.read_exact(&mut echoed).unwrap();
-        assert!(sent == echoed, "what comes back is what was sent");
-        server.join().unwrap();
+        echo_over_tcp(&self.namespaces, bytes);
     }
 
     fn echo_over_udp(&self) {

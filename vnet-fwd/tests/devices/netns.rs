@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -100,14 +100,18 @@ impl NetNs {
         });
     }
 
-    /// Gives the device an address in a network of 2^8.
-    pub(crate) fn add_address(&self, device: &str, address: Ipv4Addr) {
+    /// Gives the device an address in a network of 2^8 (IPv6: of 2^64; it is used at once).
+    pub(crate) fn add_address(&self, device: &str, address: impl Into<IpAddr>) {
+        let (family, prefix, octets) = match address.into() {
+            IpAddr::V4(address) => (libc::AF_INET, 24, address.octets().to_vec()),
+            IpAddr::V6(address) => (libc::AF_INET6, 64, address.octets().to_vec()),
+        };
         self.run(|| {
-            let octets = address.octets();
             let attributes =
                 [attribute(libc::IFA_LOCAL, &octets), attribute(libc::IFA_ADDRESS, &octets)].concat();
             let index = index(device).expect("the device");
-            let body = [&[libc::AF_INET as u8, 24, 0, 0][..], &index.to_ne_bytes(), &attributes].concat();
+            let start = [family as u8, prefix, libc::IFA_F_NODAD as u8, 0];
+            let body = [&start[..], &index.to_ne_bytes(), &attributes].concat();
             request(libc::RTM_NEWADDR, libc::NLM_F_CREATE, &body).expect("an address");
         });
     }
