@@ -197,7 +197,11 @@ impl<M: Monitor> Managed<M> {
         }
         record.ended = None;
         self.put(record, State::Running)?;
-        self.monitor.set_cpu_share(&id, folder, record.cpu_share).or_else(unsupported_is_fine)?;
+        // A share that nobody has changed is the one that processes begin with; an ordinary user
+        // whose own priority was lowered may not give even that.
+        if record.cpu_share != CpuShare::ORDINARY {
+            self.monitor.set_cpu_share(&id, folder, record.cpu_share).or_else(unsupported_is_fine)?;
+        }
         self.monitor.go(&id, folder)?;
         self.remove_memory(&id)
     }
