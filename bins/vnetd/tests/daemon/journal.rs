@@ -1,10 +1,14 @@
 //! The journal under a real daemon: tails that are torn, bytes that rot, disks that are full.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 
 use proptest::prelude::*;
-use vnet_core::control::{ErrorKind, Request};
-use vnetd::client::ClientError;
+use vnet_core::control::{ControlError, ErrorKind, LinkSpec, LinkStatus, Reply, Request};
+use vnet_core::{Link, LinkKind};
+use vnetd::client::{Address, Client, ClientError};
 
 use crate::harness::{Daemon, Overlay};
 use crate::primitives::rule;
@@ -71,31 +75,62 @@ fn a_foreign_journal_stops_the_daemon_and_stays() {
     assert_eq!(fs::read(&path).unwrap(), b"this is somebody's diary");
 }
 
-/// A limit on the size of files stands for a full disk: writing beyond it fails.
+/// A daemon whose disk is soon full: a limit on the size of files stands for that.
+struct Cramped {
+    _overlay: Overlay,
+    dir: PathBuf,
+    flags: Vec<String>,
+    process: Child,
+}
+
+impl Cramped {
+    fn start() -> Self {
+        let overlay = Overlay::new();
+        let dir = overlay.dir.path().join("a");
+        fs::create_dir_all(&dir).unwrap();
+        let path = |name: &str| dir.join(name).display().to_string();
+        let bind = format!("{}:7700", overlay.ip(1));
+        let (control, state) = (path("control.sock"), path("state"));
+        let flags = ["--name", "a", "--bind", &bind, "--control", &control, "--state-dir", &state];
+        let flags = flags.map(str::to_owned).to_vec();
+        // Blocks of 512 bytes: 16 KiB. The signal that a write beyond the limit
+        // sends is ignored, so that the write fails instead. The log is a pipe,
+        // which has no size.
+        let process = Command::new("sh")
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\" 2>/dev/null",
+                env!("CARGO_BIN_EXE_vnetd"),
+            ])
+            .args(&flags)
+            .spawn()
+            .unwrap();
+        Self { _overlay: overlay, dir, flags, process }
+    }
+
+    fn client(&self) -> Client {
+        let address = Address::Unix(self.dir.join("control.sock"));
+        crate::harness::wait_for("the daemon", || Client::connect(&address).is_ok());
+        Client::connect(&address).unwrap()
+    }
+
+    /// Kills it, and starts it again where there is room.
+    fn make_room(&mut self) -> Daemon {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        Daemon::start("a", self.dir.clone(), self.flags.clone())
+    }
+}
+
+fn assert_not_kept(error: &ControlError) {
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.message.contains("nothing was changed, since it can't be kept"), "{error}");
+}
+
 #[test]
 fn a_full_disk_refuses_changes_and_loses_none() {
-    let overlay = Overlay::new();
-    let dir = overlay.dir.path().join("a");
-    fs::create_dir_all(&dir).unwrap();
-    let path = |name: &str| dir.join(name).display().to_string();
-    let bind = format!("{}:7700", overlay.ip(1));
-    let flags =
-        ["--name", "a", "--bind", &bind, "--control", &path("control.sock"), "--state-dir", &path("state")];
-    // Blocks of 512 bytes: 16 KiB. The signal that a write beyond the limit
-    // sends is ignored, so that the write fails instead. The log is a pipe,
-    // which has no size.
-    let mut limited = std::process::Command::new("sh")
-        .args([
-            "-c",
-            "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\" 2>/dev/null",
-            env!("CARGO_BIN_EXE_vnetd"),
-        ])
-        .args(flags)
-        .spawn()
-        .unwrap();
-    let address = vnetd::client::Address::Unix(dir.join("control.sock"));
-    crate::harness::wait_for("the daemon", || vnetd::client::Client::connect(&address).is_ok());
-    let mut client = vnetd::client::Client::connect(&address).unwrap();
+    let mut cramped = Cramped::start();
+    let mut client = cramped.client();
     let mut accepted = 0;
     let error = loop {
         match client.call(None, Request::AddRule(rule("a", accepted, "b"))) {
@@ -105,19 +140,54 @@ fn a_full_disk_refuses_changes_and_loses_none() {
         assert!(accepted < 5000, "the disk never fills");
     };
     let ClientError::Refused { source, .. } = error else { panic!("{error}") };
-    assert_eq!(source.kind, ErrorKind::Failed);
-    assert!(source.message.contains("nothing was changed, since it can't be kept"), "{source}");
-    let count = |client: &mut vnetd::client::Client| client.rules(None).unwrap().len();
-    assert_eq!(count(&mut client), accepted as usize, "the refused rule is not half there");
+    assert_not_kept(&source);
+    let count = client.rules(None).unwrap().len();
+    assert_eq!(count, accepted as usize, "the refused rule is not half there");
     let degraded = client.status(None).unwrap().degraded;
     assert!(degraded[0].contains("changes are refused until there is room again"), "{degraded:?}");
 
-    limited.kill().unwrap();
-    limited.wait().unwrap();
-    let daemon = Daemon::start("a", dir.clone(), flags.map(str::to_owned).to_vec());
+    let daemon = cramped.make_room();
     assert_eq!(rules(&daemon), accepted as usize, "every accepted rule is back");
     add(&daemon, 9000..9001);
     assert_eq!(daemon.client().status(None).unwrap().degraded, [""; 0]);
+}
+
+/// Links of one batch are made together.
+#[test]
+fn a_full_disk_in_the_middle_of_a_batch_of_links_keeps_those_that_were_made() {
+    let mut cramped = Cramped::start();
+    let mut client = cramped.client();
+    let names = |links: Vec<LinkStatus>| -> BTreeSet<String> {
+        links.iter().map(|link| link.link.b.to_string()).collect()
+    };
+    let (mut made, mut refused) = (BTreeSet::new(), 0);
+    for batch in 0.. {
+        let peers: Vec<String> = (0..50).map(|n| format!("peer-{batch}-{n}")).collect();
+        let add = |peer: &String| {
+            let [a, b] = ["a", peer].map(|name| name.parse().unwrap());
+            let link = Link { kind: LinkKind::Udp, opener: b, a, b: peer.parse().unwrap() };
+            Request::AddLink(LinkSpec { link, peer: None })
+        };
+        let reply = client.call(None, Request::Batch(peers.iter().map(add).collect())).unwrap();
+        let Reply::Batch(answers) = reply else { panic!("{reply:?}") };
+        for (peer, answer) in peers.into_iter().zip(answers) {
+            match answer {
+                Ok(_) => drop(made.insert(peer)),
+                Err(error) => {
+                    assert_not_kept(&error);
+                    refused += 1;
+                }
+            }
+        }
+        if refused > 0 {
+            break;
+        }
+        assert!(batch < 100, "the disk never fills");
+    }
+    assert_eq!(names(client.links(None).unwrap()), made);
+
+    let daemon = cramped.make_room();
+    assert_eq!(names(daemon.client().links(None).unwrap()), made, "every link that was made is back");
 }
 
 #[test]
