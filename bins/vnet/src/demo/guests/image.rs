@@ -17,6 +17,20 @@ use vm_driver::qemu::guest::Guest;
 /// Where this program is in a guest.
 const PROGRAM: &str = "app/vnet";
 
+/// The least memory that a guest gets, in bytes.
+const LEAST_MEMORY: u64 = 320 << 20;
+
+/// What its kernel says if it has too little for the first file system.
+pub(super) const TOO_LARGE: &[u8] = b"Initramfs unpacking failed";
+
+/// How much memory a guest with this first file system needs, in bytes.
+///
+/// While it unpacks, it has all of it twice, and it gives files at most half of its memory.
+pub(super) fn memory(initrd: &Path) -> anyhow::Result<u64> {
+    let length = fs::metadata(initrd).with_context(|| format!("look at {}", initrd.display()))?.len();
+    Ok(LEAST_MEMORY.max((128 << 20) + 4 * length).next_multiple_of(1 << 20))
+}
+
 /// Makes the first file system of all guests, in `folder`.
 pub(super) fn with_this_program(folder: &Path) -> anyhow::Result<PathBuf> {
     let Boot::Kernel { initrd: Some(base), .. } = Guest::find()?.boot(None, "") else {
@@ -25,6 +39,8 @@ pub(super) fn with_this_program(folder: &Path) -> anyhow::Result<PathBuf> {
     let (root, path) = (folder.join("root"), folder.join("initrd"));
     let program = std::env::current_exe().context("find this program")?;
     copy(&program, &root.join(PROGRAM))?;
+    // What debuggers want is most of it. Where that can't be taken off, guests get more memory.
+    let _ = Command::new("strip").arg("--strip-debug").arg(root.join(PROGRAM)).output();
     for library in libraries(&program)? {
         copy(&library, &root.join(library.strip_prefix("/").unwrap_or(&library)))?;
     }

@@ -44,9 +44,6 @@ use report::Ranks;
 /// By which this program knows that it is to be one of VMMP's daemons.
 const DAEMON: &str = "VNET_DEMO_DAEMON";
 
-/// A guest's memory, in bytes: its kernel, this program, and some to spare.
-const MEMORY: u64 = 320 << 20;
-
 /// How long guests may take to boot, all together.
 const BOOT: Duration = Duration::from_secs(180);
 
@@ -185,13 +182,14 @@ impl Guests {
     /// Makes the guests, and waits until all have booted.
     fn create(&self, bed: &Testbed) -> anyhow::Result<()> {
         let initrd = image::with_this_program(self.folder.path())?;
+        let memory = image::memory(&initrd)?;
         let mtu = bed.lab().spec().vm_mtu;
         for guest in &self.guests {
             let id = VmId::new(guest.spec.interface.as_str())?;
             let config = VmConfig {
                 boot: image::boot(&initrd, guest.address, mtu)?,
                 nics: vec![NicConfig { mac: guest.spec.mac, network: NETWORK, attachment: Attachment::Tap }],
-                ..VmConfig::new(id, MEMORY)
+                ..VmConfig::new(id, memory)
             };
             let request = ProviderRequest::Create { config: Box::new(config) };
             ask_provider(&self.provider(&guest.spec.host), &request)
@@ -200,7 +198,14 @@ impl Guests {
         let end = Instant::now() + BOOT;
         for guest in &self.guests {
             let console = self.files(&guest.spec.host, guest).join(files::CONSOLE_LOG);
-            while !fs::read(&console).is_ok_and(|text| contains(&text, b"USERSPACE")) {
+            loop {
+                let text = fs::read(&console).unwrap_or_default();
+                if contains(&text, image::TOO_LARGE) {
+                    bail!("{} has too little memory for its programs", guest.spec.interface);
+                }
+                if contains(&text, b"USERSPACE") {
+                    break;
+                }
                 if Instant::now() > end {
                     bail!(
                         "{} has not booted within {BOOT:?}: see {}",

@@ -35,6 +35,8 @@ struct Rank {
     /// How much later the host's clock is than the guest's, in nanoseconds, of the last records.
     /// The least is the truest: the others were longer on their way.
     differences: VecDeque<u64>,
+    /// The moment of the last record, by the host's clock.
+    last_ns: u64,
     started_ns: Option<u64>,
 }
 
@@ -54,7 +56,7 @@ impl Ranks {
     pub(super) fn add(&mut self, vm: InterfaceName, consoles: Vec<PathBuf>) {
         let console = |path| Console { path, file: None, partial: Vec::new() };
         let consoles = consoles.into_iter().map(console).collect();
-        self.ranks.push(Rank { vm, consoles, differences: VecDeque::new(), started_ns: None });
+        self.ranks.push(Rank { vm, consoles, differences: VecDeque::new(), last_ns: 0, started_ns: None });
         self.throughput = Throughput::new(self.ranks.len());
     }
 }
@@ -112,13 +114,16 @@ impl Rank {
         Ok(records)
     }
 
-    /// What the host's clock showed when the guest's showed `guest_ns`.
+    /// What the host's clock showed when the guest's showed `guest_ns`; never less than before, as
+    /// counters of the application would seem to go back then.
     fn by_host_clock(&mut self, guest_ns: u64, now_ns: u64) -> u64 {
         if self.differences.len() == CLOCK_RECORDS {
             self.differences.pop_front();
         }
         self.differences.push_back(now_ns.saturating_sub(guest_ns));
-        guest_ns + self.differences.iter().min().copied().unwrap_or(0)
+        let by_host = guest_ns + self.differences.iter().min().copied().unwrap_or(0);
+        self.last_ns = self.last_ns.max(by_host);
+        self.last_ns
     }
 }
 
@@ -179,7 +184,8 @@ mod tests {
     #[test]
     fn the_quickest_of_the_last_records_tells_the_difference_of_the_clocks() {
         let vm = InterfaceName::new("vm1").unwrap();
-        let mut rank = Rank { vm, consoles: Vec::new(), differences: VecDeque::new(), started_ns: None };
+        let mut rank =
+            Rank { vm, consoles: Vec::new(), differences: VecDeque::new(), last_ns: 0, started_ns: None };
         assert_eq!(rank.by_host_clock(100, 1150), 1150);
         assert_eq!(rank.by_host_clock(200, 1210), 1210);
         assert_eq!(rank.by_host_clock(300, 1390), 1310);
@@ -188,5 +194,7 @@ mod tests {
             rank.by_host_clock(400 + at, 2400 + at);
         }
         assert_eq!(rank.by_host_clock(500, 2505), 2500);
+        // It stepped back.
+        assert_eq!(rank.by_host_clock(400, 2405), 2500);
     }
 }
