@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vnet: {error:#}");
+            eprintln!("vnet: {}", output::sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! What goes to standard output: JSON or text.
+//! What goes to standard output, JSON or text, and how errors are worded.
 
 use std::io::{self, Write};
 
@@ -23,6 +23,18 @@ pub(crate) fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("can't write to standard output"),
     }
+}
+
+/// An error with its causes, but for those that it tells itself.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Columns of text under headings, as wide as they have to be.
@@ -65,6 +77,13 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let cause = || anyhow::anyhow!("no such file");
+        assert_eq!(sentence(&cause().context("opening a: no such file")), "opening a: no such file");
+        assert_eq!(sentence(&cause().context("opening a").context("b")), "b: opening a: no such file");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -93,9 +93,11 @@ pub(super) fn write_json(what: &impl Serialize, path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Reads what [`write_json`] has written.
+/// Reads what [`write_json`] has written; what somebody else has made of it counts as missing.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    let bytes = fs::read(path).ok()?;
+    let damaged = |error: &serde_json::Error| tracing::error!("{} is damaged: {error}", path.display());
+    serde_json::from_slice(&bytes).inspect_err(damaged).ok()
 }
 
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
